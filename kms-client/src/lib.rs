@@ -1,0 +1,16 @@
+//! The KMS as envol needs it: [`Kms`] for the volume, [`KmsAdmin`] for drills, and answers told apart by their code.
+//!
+//! No AWS type leaves this crate. What an answer *means* for a volume is decided elsewhere; here it is only named.
+
+mod answer;
+mod aws;
+mod traits;
+mod types;
+
+pub use answer::{Answer, KmsError};
+pub use aws::{AwsKms, Login, Patience};
+pub use traits::{Kms, KmsAdmin};
+pub use types::{
+    DataKey, Decrypted, EncryptionContext, Grant, GrantRequest, InvalidKmsKeyArn, KeyDescription, KeyState, KmsKeyArn,
+    KmsKeyId, ReEncrypted, WrappedKey,
+};

@@ -1,0 +1,15 @@
+//! envol: volumes encrypted under a KMS key, for databases that you run yourself.
+//!
+//! Data goes one way: `kernel -> fuse -> volume -> cipher, store`. `docs/architecture.md` has the drawing.
+
+pub mod catalog;
+pub mod cipher;
+pub mod cli;
+pub mod daemon;
+pub mod format;
+pub mod fuse;
+pub mod host;
+pub mod revocation;
+pub mod secret;
+pub mod store;
+pub mod volume;

@@ -18,17 +18,67 @@ pub enum Answer {
     NotFound,
     /// `IncorrectKeyException`, `InvalidCiphertextException`: this wrapped key is not of this key and context.
     WrongCiphertext,
-    /// KMS did not accept who is asking: bad signature, unknown or expired credentials, skewed clock, none at all.
+    /// KMS did not accept who is asking (bad signature, unknown or expired credentials, skewed clock), or there was
+    /// nobody to ask as: no such profile, no credentials, no region.
     Unauthenticated,
-    /// KMS answered with a code that is none of the above, e.g. `ValidationException`.
+    /// KMS answered with a code that is none of the above, e.g. `ValidationException`, or `LimitExceededException`,
+    /// which is a quota of grants or rotations and not a rate.
     Other,
     /// Nobody answered for the key: throttled, timed out, DNS, TLS, 5xx, `KeyUnavailableException`, not AWS at all.
     Unreachable,
 }
 
+impl Answer {
+    /// Names the answer with this AWS error code. A fault of the server (5xx) or a rate limit (429) says nothing about
+    /// the key, whatever code stands beside it.
+    pub(crate) fn of(code: &str, http_status: u16) -> Self {
+        if http_status >= 500 || http_status == 429 {
+            return Self::Unreachable;
+        }
+        match code {
+            "DisabledException" => Self::Disabled,
+            "KMSInvalidStateException" => Self::InvalidState,
+            "AccessDeniedException" => Self::AccessDenied,
+            "NotFoundException" => Self::NotFound,
+            "IncorrectKeyException" | "InvalidCiphertextException" => Self::WrongCiphertext,
+            "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "RequestExpired" => Self::Unauthenticated,
+            "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "RequestLimitExceeded"
+            | "TooManyRequestsException"
+            | "SlowDown"
+            | "RequestTimeout"
+            | "RequestTimeoutException"
+            | "KeyUnavailableException"
+            | "DependencyTimeoutException"
+            | "KMSInternalException"
+            | "InternalFailure"
+            | "InternalError"
+            | "InternalServerError"
+            | "ServiceUnavailable"
+            | "ServiceUnavailableException" => Self::Unreachable,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// One failed call: which operation, what kind of answer, and AWS's own words.
 #[derive(Clone, Debug, thiserror::Error)]
 pub struct KmsError {
+    /// The name AWS gives the operation, or `login` when it never came to one.
     pub operation: &'static str,
     pub answer: Answer,
     /// The AWS error code, when there was an answer.

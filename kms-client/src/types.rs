@@ -7,18 +7,15 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// What a person may call a KMS key: its id, its ARN, an alias (`alias/x`) or the alias's ARN.
+/// What a person may call a KMS key: its id, its ARN, an alias (`alias/x`) or the alias's ARN
+/// (<https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id>).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KmsKeyId(pub String);
 
 impl KmsKeyId {
     /// The region that the name itself carries, when it is an ARN.
     pub fn region(&self) -> Option<&str> {
-        self.0
-            .strip_prefix("arn:")?
-            .split(':')
-            .nth(2)
-            .filter(|region| !region.is_empty())
+        self.0.strip_prefix("arn:")?.split(':').nth(2).filter(|region| !region.is_empty())
     }
 }
 
@@ -62,11 +59,7 @@ impl FromStr for KmsKeyArn {
             if !partition.is_empty() && !region.is_empty() && !account.is_empty()
                 && key.strip_prefix("key/").is_some_and(|id| !id.is_empty()));
         let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-        if whole && printable {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidKmsKeyArn(text.to_owned()))
-        }
+        if whole && printable { Ok(Self(text.to_owned())) } else { Err(InvalidKmsKeyArn(text.to_owned())) }
     }
 }
 
@@ -151,6 +144,23 @@ pub enum KeyState {
     Other(String),
 }
 
+impl KeyState {
+    /// From the name that `DescribeKey` gives it.
+    pub(crate) fn from_name(name: &str) -> Self {
+        match name {
+            "Enabled" => Self::Enabled,
+            "Disabled" => Self::Disabled,
+            "PendingDeletion" => Self::PendingDeletion,
+            "PendingReplicaDeletion" => Self::PendingReplicaDeletion,
+            "PendingImport" => Self::PendingImport,
+            "Creating" => Self::Creating,
+            "Updating" => Self::Updating,
+            "Unavailable" => Self::Unavailable,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
 /// What `CreateGrant` is asked.
 #[derive(Clone, Debug)]
 pub struct GrantRequest {
@@ -169,4 +179,43 @@ pub struct GrantRequest {
 pub struct Grant {
     pub id: String,
     pub token: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_arn_of_one_key_is_a_key_arn() {
+        for good in [
+            "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            "arn:aws-cn:kms:cn-north-1:111122223333:key/mrk-0123456789abcdef0123456789abcdef",
+        ] {
+            let arn: KmsKeyArn = good.parse().expect(good);
+            assert_eq!(arn.as_str(), good);
+            assert_eq!(KmsKeyId::from(&arn).region(), Some(arn.region()));
+        }
+        for bad in [
+            "",
+            "alias/x",
+            "1234abcd-12ab-34cd-56ef-1234567890ab",
+            "arn:aws:kms:us-east-1:111122223333:alias/x",
+            "arn:aws:kms:us-east-1:111122223333:key/",
+            "arn:aws:kms::111122223333:key/1234",
+            "arn:aws:s3:us-east-1:111122223333:key/1234",
+            "arn:aws:kms:us-east-1:111122223333:key/1234:5",
+            "arn:aws:kms:us-east-1:111122223333:key/12\n34",
+        ] {
+            assert!(bad.parse::<KmsKeyArn>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_region_is_known_from_arns_alone() {
+        let region = |name: &str| KmsKeyId(name.to_owned()).region().map(str::to_owned);
+        assert_eq!(region("arn:aws:kms:eu-west-1:111122223333:alias/x").as_deref(), Some("eu-west-1"));
+        assert_eq!(region("alias/x"), None);
+        assert_eq!(region("1234abcd-12ab-34cd-56ef-1234567890ab"), None);
+        assert_eq!(region("arn:aws:kms"), None);
+    }
 }

@@ -1,0 +1,196 @@
+//! What a volume asks of KMS, as AWS calls.
+//!
+//! Plaintext is moved, never copied, from the SDK's answer into a buffer that is wiped. The buffers in which HTTP and
+//! TLS received it are out of reach: whoever needs those gone ends the process.
+
+use aws_sdk_kms::operation::RequestId;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{GrantConstraints, GrantOperation, KeySpec, KeyUsageType};
+use zeroize::Zeroizing;
+
+use super::AwsKms;
+use crate::answer::KmsError;
+use crate::traits::Kms;
+use crate::types::{
+    DataKey, Decrypted, EncryptionContext, Grant, GrantRequest, KeyDescription, KeyState, KmsKeyArn, KmsKeyId,
+    ReEncrypted, WrappedKey,
+};
+
+impl Kms for AwsKms {
+    async fn describe_key(&self, key: &KmsKeyId) -> Result<KeyDescription, KmsError> {
+        const OPERATION: &str = "DescribeKey";
+        let answer = self.client.describe_key().key_id(&key.0).send().await;
+        let answer = answer.map_err(|error| self.parties.failure(OPERATION, &error))?;
+        let answered = Answered { kms: self, operation: OPERATION, request_id: answer.request_id() };
+        let metadata = answered.has("KeyMetadata", answer.key_metadata())?;
+        let state = answered.has("KeyState", metadata.key_state())?;
+        Ok(KeyDescription {
+            arn: answered.arn(metadata.arn())?,
+            state: KeyState::from_name(state.as_str()),
+            wraps_data_keys: metadata.key_usage() == Some(&KeyUsageType::EncryptDecrypt)
+                && metadata.key_spec() == Some(&KeySpec::SymmetricDefault),
+        })
+    }
+
+    async fn generate_data_key(
+        &self,
+        key: &KmsKeyId,
+        len_bytes: u16,
+        context: &EncryptionContext,
+    ) -> Result<DataKey, KmsError> {
+        const OPERATION: &str = "GenerateDataKey";
+        let answer = self
+            .client
+            .generate_data_key()
+            .key_id(&key.0)
+            .number_of_bytes(i32::from(len_bytes))
+            .set_encryption_context(pairs(context))
+            .send()
+            .await;
+        let mut answer = answer.map_err(|error| self.parties.failure(OPERATION, &error))?;
+        let plaintext = taken(&mut answer.plaintext);
+        let answered = Answered { kms: self, operation: OPERATION, request_id: answer.request_id() };
+        Ok(DataKey {
+            plaintext: answered.plaintext(plaintext)?,
+            wrapped: answered.wrapped(answer.ciphertext_blob())?,
+            kms_key: answered.arn(answer.key_id())?,
+        })
+    }
+
+    async fn generate_data_key_without_plaintext(
+        &self,
+        key: &KmsKeyId,
+        len_bytes: u16,
+        context: &EncryptionContext,
+    ) -> Result<(WrappedKey, KmsKeyArn), KmsError> {
+        const OPERATION: &str = "GenerateDataKeyWithoutPlaintext";
+        let answer = self
+            .client
+            .generate_data_key_without_plaintext()
+            .key_id(&key.0)
+            .number_of_bytes(i32::from(len_bytes))
+            .set_encryption_context(pairs(context))
+            .send()
+            .await;
+        let answer = answer.map_err(|error| self.parties.failure(OPERATION, &error))?;
+        let answered = Answered { kms: self, operation: OPERATION, request_id: answer.request_id() };
+        Ok((answered.wrapped(answer.ciphertext_blob())?, answered.arn(answer.key_id())?))
+    }
+
+    async fn decrypt(
+        &self,
+        key: &KmsKeyArn,
+        wrapped: &WrappedKey,
+        context: &EncryptionContext,
+    ) -> Result<Decrypted, KmsError> {
+        const OPERATION: &str = "Decrypt";
+        let answer = self
+            .client
+            .decrypt()
+            .key_id(key.as_str())
+            .ciphertext_blob(Blob::new(wrapped.0.as_slice()))
+            .set_encryption_context(pairs(context))
+            .send()
+            .await;
+        let mut answer = answer.map_err(|error| self.parties.failure(OPERATION, &error))?;
+        let plaintext = taken(&mut answer.plaintext);
+        let answered = Answered { kms: self, operation: OPERATION, request_id: answer.request_id() };
+        Ok(Decrypted {
+            plaintext: answered.plaintext(plaintext)?,
+            kms_key: answered.arn(answer.key_id())?,
+            request_id: answer.request_id().map(str::to_owned),
+        })
+    }
+
+    async fn create_grant(&self, request: &GrantRequest) -> Result<Grant, KmsError> {
+        const OPERATION: &str = "CreateGrant";
+        let constraints =
+            GrantConstraints::builder().set_encryption_context_subset(pairs(&request.context_subset)).build();
+        let constraints = Some(constraints).filter(|_| !request.context_subset.0.is_empty());
+        let operations = request.operations.iter().map(|name| GrantOperation::from(name.as_str()));
+        let answer = self
+            .client
+            .create_grant()
+            .key_id(request.key.as_str())
+            .grantee_principal(&request.grantee_principal)
+            .set_retiring_principal(request.retiring_principal.clone())
+            .set_operations(Some(operations.collect()))
+            .set_constraints(constraints)
+            .set_name(request.name.clone())
+            .send()
+            .await;
+        let answer = answer.map_err(|error| self.parties.failure(OPERATION, &error))?;
+        let answered = Answered { kms: self, operation: OPERATION, request_id: answer.request_id() };
+        Ok(Grant {
+            id: answered.has("GrantId", answer.grant_id())?.to_owned(),
+            token: answered.has("GrantToken", answer.grant_token())?.to_owned(),
+        })
+    }
+
+    async fn retire_grant(&self, key: &KmsKeyArn, grant_id: &str) -> Result<(), KmsError> {
+        let answer = self.client.retire_grant().key_id(key.as_str()).grant_id(grant_id).send().await;
+        answer.map_err(|error| self.parties.failure("RetireGrant", &error))?;
+        Ok(())
+    }
+
+    async fn re_encrypt(
+        &self,
+        from: &KmsKeyArn,
+        wrapped: &WrappedKey,
+        context: &EncryptionContext,
+        to: &KmsKeyId,
+    ) -> Result<ReEncrypted, KmsError> {
+        const OPERATION: &str = "ReEncrypt";
+        let answer = self
+            .client
+            .re_encrypt()
+            .source_key_id(from.as_str())
+            .ciphertext_blob(Blob::new(wrapped.0.as_slice()))
+            .set_source_encryption_context(pairs(context))
+            .destination_key_id(&to.0)
+            .set_destination_encryption_context(pairs(context))
+            .send()
+            .await;
+        let answer = answer.map_err(|error| self.parties.failure(OPERATION, &error))?;
+        let answered = Answered { kms: self, operation: OPERATION, request_id: answer.request_id() };
+        Ok(ReEncrypted {
+            wrapped: answered.wrapped(answer.ciphertext_blob())?,
+            kms_key: answered.arn(answer.key_id())?,
+        })
+    }
+}
+
+/// A yes of KMS that still has to hold what it promises: anything may answer 200 with `{}`.
+struct Answered<'a> {
+    kms: &'a AwsKms,
+    operation: &'static str,
+    request_id: Option<&'a str>,
+}
+
+impl Answered<'_> {
+    fn has<T>(&self, field: &str, value: Option<T>) -> Result<T, KmsError> {
+        value.ok_or_else(|| self.kms.parties.incomplete(self.operation, field, self.request_id))
+    }
+
+    fn arn(&self, text: Option<&str>) -> Result<KmsKeyArn, KmsError> {
+        self.has("key ARN", text.and_then(|text| text.parse().ok()))
+    }
+
+    fn wrapped(&self, blob: Option<&Blob>) -> Result<WrappedKey, KmsError> {
+        let blob = blob.map(|blob| blob.as_ref().to_vec());
+        Ok(WrappedKey(self.has("CiphertextBlob", blob.filter(|bytes| !bytes.is_empty()))?))
+    }
+
+    fn plaintext(&self, plaintext: Option<Zeroizing<Vec<u8>>>) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        self.has("Plaintext", plaintext.filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+fn taken(blob: &mut Option<Blob>) -> Option<Zeroizing<Vec<u8>>> {
+    blob.take().map(|blob| Zeroizing::new(blob.into_inner()))
+}
+
+fn pairs(context: &EncryptionContext) -> Option<std::collections::HashMap<String, String>> {
+    let pairs = context.0.iter().map(|(name, value)| (name.clone(), value.clone()));
+    Some(pairs.collect()).filter(|_| !context.0.is_empty())
+}

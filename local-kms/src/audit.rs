@@ -1,0 +1,200 @@
+//! The audit log: one CloudTrail record a line, in the shape of event version 1.11.
+//!
+//! A record names the context, the key and the caller; it never holds a plaintext, a ciphertext or a grant token.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::account::Account;
+use crate::durable_file;
+use crate::error::KmsError;
+use crate::kms::User;
+use crate::state::KeyId;
+
+pub(crate) struct AuditLog(Mutex<Appender>);
+
+struct Appender {
+    file: File,
+    /// The last line has no end: it was torn by a crash or a full disk. The next record starts on a line of its own.
+    torn: bool,
+}
+
+impl AuditLog {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let mut file =
+            OpenOptions::new().create(true).read(true).append(true).mode(durable_file::PRIVATE).open(path)?;
+        durable_file::sync_parent(path)?;
+        let mut last = [b'\n'];
+        if file.metadata()?.len() > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        Ok(Self(Mutex::new(Appender { file, torn: last != [b'\n'] })))
+    }
+
+    /// Appends a record. That of a change is on disk when this returns, as the change is; that of a call which
+    /// changed nothing survives a killed process, not a power cut.
+    pub(crate) fn append(&self, record: &Record) -> io::Result<()> {
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, record)?;
+        line.push(b'\n');
+        let mut appender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = usize::from(!appender.torn);
+        appender.torn = true;
+        appender.file.write_all(&line[start..])?;
+        appender.torn = false;
+        if record.read_only { Ok(()) } else { appender.file.sync_data() }
+    }
+}
+
+/// Who called, from where, and by which request: the part of a record that no operation decides.
+pub(crate) struct Origin<'a> {
+    pub(crate) user: &'a User,
+    pub(crate) source_ip: String,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) request_id: String,
+}
+
+/// What an operation adds to the record of its call.
+#[derive(Default)]
+pub(crate) struct Trail {
+    /// ARNs, in the order in which the call touched them.
+    pub(crate) resources: Vec<String>,
+    /// Material that opened or sealed something.
+    pub(crate) key_material_id: Option<String>,
+    pub(crate) response_elements: Option<Value>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    event_version: &'static str,
+    user_identity: Value,
+    event_time: String,
+    event_source: &'static str,
+    event_name: &'static str,
+    aws_region: String,
+    #[serde(rename = "sourceIPAddress")]
+    source_ip_address: String,
+    user_agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<String>,
+    request_parameters: Value,
+    response_elements: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    additional_event_data: Option<Value>,
+    #[serde(rename = "requestID", skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(rename = "eventID")]
+    event_id: String,
+    read_only: bool,
+    resources: Vec<Value>,
+    event_type: &'static str,
+    management_event: bool,
+    recipient_account_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_event_details: Option<Value>,
+    event_category: &'static str,
+}
+
+impl Record {
+    /// A call of `operation` by a user.
+    pub(crate) fn call(
+        account: &Account,
+        now: Timestamp,
+        origin: &Origin,
+        (operation, read_only): (&'static str, bool),
+        request_parameters: Value,
+        trail: Trail,
+        error: Option<&KmsError>,
+    ) -> Self {
+        let user = origin.user;
+        Self {
+            user_identity: json!({
+                "type": "IAMUser",
+                "principalId": user.principal_id,
+                "arn": account.user_arn(&user.name),
+                "accountId": account.account_id,
+                "accessKeyId": user.access_key_id,
+                "userName": user.name,
+            }),
+            source_ip_address: origin.source_ip.clone(),
+            user_agent: origin.user_agent.clone(),
+            error_code: error.map(KmsError::code),
+            error_message: error.map(ToString::to_string).filter(|message| !message.is_empty()),
+            request_parameters: without_nulls(request_parameters),
+            response_elements: trail.response_elements,
+            additional_event_data: trail.key_material_id.map(|id| json!({ "keyMaterialId": id })),
+            request_id: Some(origin.request_id.clone()),
+            read_only,
+            ..Self::new(account, now, operation, &trail.resources)
+        }
+    }
+
+    /// The service event by which AWS records that a waiting period ended.
+    pub(crate) fn key_deleted(account: &Account, now: Timestamp, key: KeyId) -> Self {
+        Self {
+            service_event_details: Some(json!({ "keyId": key })),
+            event_type: "AwsServiceEvent",
+            ..Self::new(account, now, "DeleteKey", &[account.key_arn(key)])
+        }
+    }
+
+    fn new(account: &Account, now: Timestamp, event_name: &'static str, resources: &[String]) -> Self {
+        Self {
+            event_version: "1.11",
+            user_identity: json!({ "accountId": account.account_id, "invokedBy": "AWS Internal" }),
+            event_time: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            event_source: "kms.amazonaws.com",
+            event_name,
+            aws_region: account.region.clone(),
+            source_ip_address: "AWS Internal".to_owned(),
+            user_agent: Some("AWS Internal".to_owned()),
+            error_code: None,
+            error_message: None,
+            request_parameters: Value::Null,
+            response_elements: None,
+            additional_event_data: None,
+            request_id: None,
+            event_id: Uuid::new_v4().to_string(),
+            read_only: false,
+            resources: resources.iter().map(|arn| resource(account, arn)).collect(),
+            event_type: "AwsApiCall",
+            management_event: true,
+            recipient_account_id: account.account_id.clone(),
+            service_event_details: None,
+            event_category: "Management",
+        }
+    }
+}
+
+fn resource(account: &Account, arn: &str) -> Value {
+    let kind = if arn.contains(":alias/") { "AWS::KMS::Alias" } else { "AWS::KMS::Key" };
+    json!({ "accountId": account.account_id, "type": kind, "ARN": arn })
+}
+
+/// CloudTrail leaves out what a request left out; a request without members has no parameters.
+fn without_nulls(parameters: Value) -> Value {
+    match parameters {
+        Value::Object(mut members) => {
+            members.retain(|_, value| !value.is_null());
+            if members.is_empty() { Value::Null } else { Value::Object(members) }
+        }
+        other => other,
+    }
+}
+
+/// A date as CloudTrail writes those of response elements: `Nov 2, 2021, 11:25:25 PM`.
+pub(crate) fn long_date(date: Timestamp) -> String {
+    date.strftime("%b %-d, %Y, %-I:%M:%S %p").to_string()
+}

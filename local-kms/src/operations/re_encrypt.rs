@@ -1,0 +1,101 @@
+//! ReEncrypt: moves a blob to another key or context; the plaintext never leaves this server.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Operation;
+use super::call::Call;
+use super::constraints::Constraints;
+use super::cryptography::{
+    GrantTokens, SYMMETRIC_DEFAULT, Source, check_algorithm, constrain_algorithm, constrain_modifiers,
+    ignores_ciphertext, seal, stop_if_dry_run,
+};
+use crate::blob::Blob;
+use crate::encryption_context::EncryptionContext;
+use crate::error::KmsError;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ReEncrypt {
+    ciphertext_blob: Option<Blob>,
+    source_encryption_context: Option<EncryptionContext>,
+    source_key_id: Option<String>,
+    destination_key_id: Option<String>,
+    destination_encryption_context: Option<EncryptionContext>,
+    source_encryption_algorithm: Option<String>,
+    destination_encryption_algorithm: Option<String>,
+    #[serde(default)]
+    grant_tokens: GrantTokens,
+    dry_run: Option<bool>,
+    dry_run_modifiers: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Response {
+    ciphertext_blob: Blob,
+    source_key_id: String,
+    key_id: String,
+    source_encryption_algorithm: &'static str,
+    destination_encryption_algorithm: &'static str,
+    source_key_material_id: String,
+    destination_key_material_id: String,
+}
+
+impl Operation for ReEncrypt {
+    const NAME: &'static str = "ReEncrypt";
+    const READ_ONLY: bool = true;
+    type Response = Response;
+
+    fn parameters(&self) -> Value {
+        let algorithm = |given: &Option<String>| given.clone().unwrap_or_else(|| SYMMETRIC_DEFAULT.to_owned());
+        json!({
+            "sourceKeyId": self.source_key_id,
+            "sourceEncryptionContext": self.source_encryption_context,
+            "sourceEncryptionAlgorithm": algorithm(&self.source_encryption_algorithm),
+            "destinationKeyId": self.destination_key_id,
+            "destinationEncryptionContext": self.destination_encryption_context,
+            "destinationEncryptionAlgorithm": algorithm(&self.destination_encryption_algorithm),
+            "dryRun": self.dry_run,
+            "dryRunModifiers": self.dry_run_modifiers,
+        })
+    }
+
+    fn perform(&self, call: &mut Call) -> Result<Response, KmsError> {
+        let modifiers = self.dry_run_modifiers.as_deref();
+        let source = Source {
+            blob: self.ciphertext_blob.as_ref(),
+            key_id: self.source_key_id.as_deref(),
+            context: self.source_encryption_context.as_ref(),
+            algorithm: self.source_encryption_algorithm.as_deref(),
+            ignore_ciphertext: ignores_ciphertext(self.dry_run, modifiers),
+        };
+        let destination_algorithm = self.destination_encryption_algorithm.as_deref();
+        let mut constraints = Constraints::default();
+        source.constrain(&mut constraints, "sourceKeyId");
+        let destination_key_id = constraints.key_id("destinationKeyId", self.destination_key_id.as_deref());
+        constrain_algorithm(&mut constraints, "sourceEncryptionAlgorithm", source.algorithm);
+        constrain_algorithm(&mut constraints, "destinationEncryptionAlgorithm", destination_algorithm);
+        constrain_modifiers(&mut constraints, modifiers);
+        constraints.check()?;
+        self.grant_tokens.check()?;
+
+        let reading = call.kms.state.read()?;
+        let opened = source.open(call, &reading)?;
+        call.trail.key_material_id = Some(opened.material.to_string());
+        let destination = call.key_or_alias(&reading, destination_key_id)?;
+        check_algorithm(call, &destination, destination_algorithm)?;
+        call.require_enabled(&destination)?;
+        stop_if_dry_run(self.dry_run)?;
+        let context = self.destination_encryption_context.as_ref();
+        Ok(Response {
+            ciphertext_blob: seal(call, &reading, &destination, context, &opened.plaintext)?,
+            source_key_id: call.arn(&opened.key),
+            key_id: call.arn(&destination),
+            source_encryption_algorithm: SYMMETRIC_DEFAULT,
+            destination_encryption_algorithm: SYMMETRIC_DEFAULT,
+            source_key_material_id: opened.material.to_string(),
+            destination_key_material_id: destination.material.to_string(),
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! Listens, serves until told to stop, and answers what is in flight before it returns.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::clock::Clock;
+use crate::kms::{Kms, OpenError};
+use crate::protocol;
+use crate::settings::{DEFAULT_LISTEN, Settings};
+
+/// How long connections may take to end after a shutdown was asked for; requests are answered in far less.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+/// Deletes due keys also while nobody calls; a call never sees one in any case.
+const DELETION_INTERVAL: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug, Default)]
+pub struct ServeOptions {
+    /// Where to listen; port 0 takes a free one. `None`: where `init` said.
+    pub listen: Option<SocketAddr>,
+    /// Allow an address that other machines can reach. The protocol here is plain HTTP: whoever can read it, reads
+    /// plaintext keys.
+    pub allow_remote: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(
+        "{listen} can be reached by other machines, and plaintext keys would cross the network unencrypted; listen on \
+         127.0.0.1, or pass --allow-remote"
+    )]
+    RemoteListen { listen: SocketAddr },
+    #[error("cannot listen on {listen}; is another server using the port?")]
+    Listen { listen: SocketAddr, source: io::Error },
+    #[error("the listener failed")]
+    Serve(#[source] io::Error),
+}
+
+/// Serves the KMS in `dir` until `shutdown` completes. `on_listening` gets the address once connections are accepted.
+///
+/// # Errors
+/// Before it listens: [`ServeError::Open`], [`ServeError::RemoteListen`], [`ServeError::Listen`].
+pub async fn serve(
+    dir: &Path,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    on_listening: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    let settings = Settings::read(dir).map_err(|source| OpenError::Io {
+        action: "read the settings in",
+        path: dir.to_owned(),
+        source,
+    })?;
+    let listen = options.listen.or(settings.map(|settings| settings.listen)).unwrap_or(DEFAULT_LISTEN);
+    if !listen.ip().is_loopback() && !options.allow_remote {
+        return Err(ServeError::RemoteListen { listen });
+    }
+    let kms = Arc::new(Kms::open(dir, Clock::system())?);
+    let bind_error = |source| ServeError::Listen { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(bind_error)?;
+    let address = listener.local_addr().map_err(bind_error)?;
+    // On stderr whatever the log filter is: the limits of a security server are not a debug message.
+    eprintln!(
+        "local KMS: key policies and grants are not evaluated; every user of account {} may do everything",
+        kms.account.account_id
+    );
+    on_listening(address);
+
+    let deletions = tokio::spawn(delete_due_keys(Arc::clone(&kms)));
+    let (stopping, stopped) = oneshot::channel();
+    let serving = axum::serve(listener, protocol::service(kms)).with_graceful_shutdown(async move {
+        shutdown.await;
+        let _ = stopping.send(());
+    });
+    let outcome = tokio::select! {
+        outcome = serving.into_future() => outcome.map_err(ServeError::Serve),
+        () = grace_over(stopped) => {
+            tracing::warn!("some connections did not end within {} s and were dropped", SHUTDOWN_GRACE.as_secs());
+            Ok(())
+        }
+    };
+    deletions.abort();
+    outcome
+}
+
+async fn grace_over(stopped: oneshot::Receiver<()>) {
+    if stopped.await.is_ok() {
+        sleep(SHUTDOWN_GRACE).await;
+    } else {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn delete_due_keys(kms: Arc<Kms>) {
+    let mut ticks = interval(DELETION_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let kms = Arc::clone(&kms);
+        match tokio::task::spawn_blocking(move || kms.delete_due_keys()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(error = ?error, "cannot delete the keys that are due"),
+            Err(_) => return,
+        }
+    }
+}

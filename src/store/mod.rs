@@ -1,1 +1,54 @@
+//! Where ciphertext lies: a file, a block device, or memory.
 //!
+//! A store knows offsets and bytes, and nothing of blocks, keys or headers' contents. It keeps no state about failures:
+//! that the first failed write or sync is never followed by success is the volume's promise.
+
+mod create;
+mod error;
+mod file;
+mod header_file;
+mod memory;
+
+use std::io;
+
+pub use create::ImageLayout;
+pub use error::StoreError;
+pub use file::FileStore;
+pub use memory::MemoryStore;
+
+/// Alignment of [`Store::read_header`] and [`Store::write_header`], and of [`Store::punch`].
+pub const ALIGNMENT: u64 = 4096;
+
+/// A fixed range of bytes, shared by all threads.
+///
+/// Ranges lie within [`Store::len_bytes`]; that is the caller's duty. A write that was not followed by a successful
+/// [`Store::sync`] may be lost with the power, wholly or in any of its disk sectors; a sector is never half written.
+/// Writes that overlap in time and place may end up mixed: the caller holds them apart.
+pub trait Store: Send + Sync {
+    fn len_bytes(&self) -> io::Result<u64>;
+
+    /// Fills `buffer`, or fails (`UnexpectedEof` beyond the end).
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// When it returns, every read sees these bytes. Durable only after [`Store::sync`].
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// When it returns, every write that had returned before is durable (fdatasync(2)).
+    ///
+    /// After an error nothing may be assumed about any of them, and a later success says nothing about them either.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Gives a range back. Afterwards it reads as zeros or, on a device that cannot, as before: a caller to whom that
+    /// matters has noted before, durably, that nothing is there. Aligned to [`ALIGNMENT`]. Durable like a write.
+    fn punch(&self, offset: u64, len_bytes: u64) -> io::Result<()>;
+
+    /// As [`Store::read_at`], of what [`Store::write_header`] wrote.
+    fn read_header(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Durable when it returns, and neither queued behind other writes nor in need of free space. Aligned to
+    /// [`ALIGNMENT`]; the same range is never written by [`Store::write_at`].
+    fn write_header(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+#[cfg(test)]
+mod contract_tests;

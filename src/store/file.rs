@@ -1,0 +1,134 @@
+//! An image in a regular file or on a block device, opened by one process at a time.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock};
+use rustix::io::Errno;
+
+use super::header_file::HeaderFile;
+use super::{Store, StoreError};
+
+/// Holds the image exclusively until it is dropped: flock(2) on the image itself and, for a block device, O_EXCL, which
+/// also keeps mounts and other openers with O_EXCL away.
+pub struct FileStore {
+    data: File,
+    header: HeaderFile,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    BlockDevice,
+}
+
+impl FileStore {
+    /// Opens an existing image and drops what the kernel has cached of it: a page whose write-back failed would
+    /// otherwise be believed although the disk never got it. Fails if such a failure has not been reported to anybody yet.
+    ///
+    /// Symbolic links are followed.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let kind = Kind::of(path, &fs::metadata(path).map_err(|error| io_error(path, "open it", error))?)?;
+        let data = open_locked(path, kind)?;
+        Self::from_locked(path, data)
+    }
+
+    pub(super) fn from_locked(path: &Path, data: File) -> Result<Self, StoreError> {
+        data.sync_data().map_err(|error| io_error(path, "write back what an earlier process wrote", error))?;
+        fadvise(&data, 0, None, Advice::DontNeed)
+            .map_err(|error| io_error(path, "drop its cached pages", error.into()))?;
+        let header = HeaderFile::of(&data).map_err(|error| io_error(path, "open it for its header", error))?;
+        Ok(Self { data, header })
+    }
+}
+
+impl Store for FileStore {
+    fn len_bytes(&self) -> io::Result<u64> {
+        (&self.data).seek(SeekFrom::End(0))
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.data.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.data.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.data.sync_data()
+    }
+
+    /// A hole in a file; on a block device the same call zeroes and unmaps. Never BLKDISCARD, after which a device may
+    /// answer reads with anything.
+    fn punch(&self, offset: u64, len_bytes: u64) -> io::Result<()> {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&self.data, mode, offset, len_bytes) {
+            Err(Errno::OPNOTSUPP) => Ok(()),
+            punched => punched.map_err(Into::into),
+        }
+    }
+
+    fn read_header(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.header.read_at(offset, buffer)
+    }
+
+    fn write_header(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.header.write_at(offset, bytes)
+    }
+}
+
+impl Kind {
+    pub(super) fn of(path: &Path, metadata: &fs::Metadata) -> Result<Self, StoreError> {
+        let file_type = metadata.file_type();
+        if file_type.is_file() {
+            Ok(Self::File)
+        } else if file_type.is_block_device() {
+            Ok(Self::BlockDevice)
+        } else {
+            Err(StoreError::Unsuitable { path: path.to_owned() })
+        }
+    }
+}
+
+/// Opens what is there, for this process alone.
+pub(super) fn open_locked(path: &Path, kind: Kind) -> Result<File, StoreError> {
+    let exclusive = match kind {
+        Kind::File => 0,
+        // Without O_CREAT, and on block devices only, this is the kernel's own claim (open(2)).
+        Kind::BlockDevice => libc::O_EXCL,
+    };
+    let file =
+        OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(path).map_err(|error| {
+            match error.raw_os_error() {
+                Some(libc::EBUSY) => StoreError::Busy { path: path.to_owned() },
+                _ => io_error(path, "open it", error),
+            }
+        })?;
+    let found = file.metadata().map_err(|error| io_error(path, "read its type", error))?;
+    if Kind::of(path, &found)? != kind {
+        return Err(StoreError::Unsuitable { path: path.to_owned() });
+    }
+    lock(path, &file)?;
+    Ok(file)
+}
+
+pub(super) fn lock(path: &Path, file: &File) -> Result<(), StoreError> {
+    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        Errno::WOULDBLOCK => StoreError::Busy { path: path.to_owned() },
+        _ => io_error(path, "lock it", error.into()),
+    })
+}
+
+pub(super) fn io_error(path: &Path, action: &'static str, source: io::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => StoreError::NoSpace { path },
+        _ => StoreError::Io { path, action, source },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,65 @@
+//! Byte ranges to blocks: read-modify-write, locks, the allocation map and the state machine of an attached volume.
 //!
+//! Every byte goes through here exactly once each way: encrypted before it reaches the store, decrypted after.
+
+mod allocation_map;
+mod error;
+mod io;
+mod range_lock;
+mod scratch;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use error::VolumeError;
+pub use scratch::Scratch;
+pub use state::{Ended, Phase, VolumeKeys};
+
+use std::sync::Arc;
+
+use crate::format::Geometry;
+use crate::store::Store;
+use allocation_map::AllocationMap;
+use range_lock::RangeLock;
+use state::StateLock;
+
+/// One attached volume: what the front-end reads and writes, and what revocation ends.
+///
+/// All methods take `&self` and may be called from many threads.
+pub struct Volume {
+    geometry: Geometry,
+    store: Arc<dyn Store>,
+    state: StateLock,
+    allocation: AllocationMap,
+    /// Readers share, writers and discards exclude: the store never sees a block read while it is half written.
+    ranges: RangeLock,
+}
+
+impl Volume {
+    /// `keys` must hold one cipher for each region of `geometry`.
+    pub fn new(geometry: Geometry, store: Arc<dyn Store>, keys: VolumeKeys) -> Self {
+        Self {
+            allocation: AllocationMap::new(geometry),
+            state: StateLock::new(keys),
+            ranges: RangeLock::default(),
+            geometry,
+            store,
+        }
+    }
+
+    pub fn size_bytes(&self) -> u64 {
+        self.geometry.size_bytes()
+    }
+
+    /// Ends the volume for good: from the return of this call no key of it is in memory and every request fails.
+    ///
+    /// Waits for the cipher calls that are under way, never for a system call. The first reason wins.
+    pub fn end(&self, ended: Ended) {
+        self.state.end(ended);
+    }
+
+    /// `None` while it serves.
+    pub fn ended(&self) -> Option<Ended> {
+        self.state.ended()
+    }
+}

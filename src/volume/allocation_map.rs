@@ -1,0 +1,213 @@
+//! Which blocks were ever written: one bit a block, so that a hole is a fact and never a guess.
+//!
+//! A bit goes through three stages: set in memory once the block's ciphertext is written; *pending* until a sync has
+//! made that ciphertext durable; then on disk. The map on disk therefore never claims a block whose ciphertext could
+//! still be lost in a power cut: such a block would read as a lost block instead of as what it was before.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::format::Geometry;
+use crate::store::Store;
+
+/// The unit in which the map is read and written.
+const PAGE_BYTES: usize = 4096;
+const PAGE_WORDS: usize = PAGE_BYTES / 8;
+const PAGE_BITS: u64 = PAGE_BYTES as u64 * 8;
+
+type Words = Box<[u64; PAGE_WORDS]>;
+
+struct Page {
+    bits: [AtomicU64; PAGE_WORDS],
+    /// Bits that are set in `bits` and not yet on disk. Changed only under its lock, before `bits` is.
+    pending: Mutex<Option<Words>>,
+}
+
+pub(super) struct AllocationMap {
+    geometry: Geometry,
+    /// Read from the store on first use: 4 KiB for each 128 MiB of volume that is touched.
+    pages: Box<[OnceLock<Box<Page>>]>,
+    /// Pages with pending bits.
+    dirty: Mutex<BTreeSet<usize>>,
+    /// Held while the map on disk changes (sync, discard), so that these never overtake one another.
+    persist: Mutex<()>,
+}
+
+/// Pending bits as they stood before a sync of the data: exactly those that the sync makes safe to write.
+pub(super) struct PendingBits(Vec<(usize, Words)>);
+
+/// The right to change the map on disk.
+pub(super) struct PersistGuard<'a>(#[expect(dead_code, reason = "held, not read")] MutexGuard<'a, ()>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Page, word in the page, mask in the word.
+fn position(block: u64) -> (usize, usize, u64) {
+    let page = usize::try_from(block / PAGE_BITS).expect("a volume has at most 2^19 map pages");
+    let bit = usize::try_from(block % PAGE_BITS).expect("below 2^15");
+    (page, bit / 64, 1 << (bit % 64))
+}
+
+impl AllocationMap {
+    pub(super) fn new(geometry: Geometry) -> Self {
+        let pages = geometry.block_count().div_ceil(PAGE_BITS);
+        Self {
+            geometry,
+            pages: (0..pages).map(|_| OnceLock::new()).collect(),
+            dirty: Mutex::default(),
+            persist: Mutex::default(),
+        }
+    }
+
+    fn page(&self, store: &dyn Store, index: usize) -> io::Result<&Page> {
+        if let Some(page) = self.pages[index].get() {
+            return Ok(page);
+        }
+        let mut bytes = vec![0; PAGE_BYTES];
+        store.read_at(self.page_offset(index), &mut bytes)?;
+        let page = Box::new(Page {
+            bits: std::array::from_fn(|word| {
+                let bytes: [u8; 8] = bytes[word * 8..][..8].try_into().expect("eight bytes");
+                AtomicU64::new(u64::from_le_bytes(bytes))
+            }),
+            pending: Mutex::default(),
+        });
+        // Two threads may both have read it; before the first use nobody changed it, so either copy is right.
+        Ok(self.pages[index].get_or_init(|| page))
+    }
+
+    fn page_offset(&self, index: usize) -> u64 {
+        self.geometry.map_byte_offset(index as u64 * PAGE_BITS).expect("there is a page for blocks that exist only")
+    }
+
+    pub(super) fn is_written(&self, store: &dyn Store, block: u64) -> io::Result<bool> {
+        let (page, word, mask) = position(block);
+        Ok(self.page(store, page)?.bits[word].load(Ordering::Acquire) & mask != 0)
+    }
+
+    /// Whether no block of the volume was ever written. Reads the whole map.
+    pub(super) fn is_blank(&self, store: &dyn Store) -> io::Result<bool> {
+        let mut bytes = vec![0; PAGE_BYTES];
+        for index in 0..self.pages.len() {
+            store.read_at(self.page_offset(index), &mut bytes)?;
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Call once the ciphertext of `blocks` is in the store, and with these blocks locked.
+    pub(super) fn mark_written(&self, store: &dyn Store, blocks: Range<u64>) -> io::Result<()> {
+        for block in blocks {
+            let (index, word, mask) = position(block);
+            let page = self.page(store, index)?;
+            if page.bits[word].load(Ordering::Relaxed) & mask != 0 {
+                continue;
+            }
+            let mut pending = lock(&page.pending);
+            let words = pending.get_or_insert_with(|| {
+                lock(&self.dirty).insert(index);
+                Box::new([0; PAGE_WORDS])
+            });
+            words[word] |= mask;
+            page.bits[word].fetch_or(mask, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    pub(super) fn persist(&self) -> PersistGuard<'_> {
+        PersistGuard(lock(&self.persist))
+    }
+
+    /// Step 1 of a sync, before the data is flushed.
+    pub(super) fn pending(&self, _turn: &PersistGuard<'_>) -> PendingBits {
+        let dirty: Vec<usize> = lock(&self.dirty).iter().copied().collect();
+        let mut bits = Vec::with_capacity(dirty.len());
+        for index in dirty {
+            if let Some(words) = self.pages[index].get().and_then(|page| lock(&page.pending).clone()) {
+                bits.push((index, words));
+            }
+        }
+        PendingBits(bits)
+    }
+
+    /// Step 2 of a sync, after the data is durable. Returns whether anything was written, which then must be flushed.
+    pub(super) fn write_pending(
+        &self,
+        store: &dyn Store,
+        bits: PendingBits,
+        _turn: &PersistGuard<'_>,
+    ) -> io::Result<bool> {
+        let any = !bits.0.is_empty();
+        for (index, durable) in bits.0 {
+            let page = self.page(store, index)?;
+            let image = {
+                let mut pending = lock(&page.pending);
+                if let Some(words) = pending.as_mut() {
+                    words.iter_mut().zip(durable.iter()).for_each(|(word, durable)| *word &= !durable);
+                    if words.iter().all(|word| *word == 0) {
+                        *pending = None;
+                        lock(&self.dirty).remove(&index);
+                    }
+                }
+                page.image(pending.as_deref())
+            };
+            store.write_at(self.page_offset(index), &image)?;
+        }
+        Ok(any)
+    }
+
+    /// Clears the bits of `blocks` in memory and writes the map; the caller flushes, and only then may the store
+    /// forget the blocks. Returns whether any was set. Call with these blocks locked.
+    pub(super) fn clear(&self, store: &dyn Store, blocks: Range<u64>, _turn: &PersistGuard<'_>) -> io::Result<bool> {
+        let mut any = false;
+        let mut at = blocks.start;
+        while at < blocks.end {
+            let (index, ..) = position(at);
+            let end = blocks.end.min((index as u64 + 1) * PAGE_BITS);
+            let page = self.page(store, index)?;
+            if let Some(image) = page.clear(at..end) {
+                store.write_at(self.page_offset(index), &image)?;
+                any = true;
+            }
+            at = end;
+        }
+        Ok(any)
+    }
+}
+
+impl Page {
+    /// What belongs on disk: all that is set and not pending.
+    fn image(&self, pending: Option<&[u64; PAGE_WORDS]>) -> [u8; PAGE_BYTES] {
+        let mut bytes = [0; PAGE_BYTES];
+        for (word, bits) in self.bits.iter().enumerate() {
+            let durable = bits.load(Ordering::Acquire) & !pending.map_or(0, |pending| pending[word]);
+            bytes[word * 8..][..8].copy_from_slice(&durable.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The new image of the page, or `None` where no bit of `blocks` was set.
+    fn clear(&self, blocks: Range<u64>) -> Option<[u8; PAGE_BYTES]> {
+        let mut pending = lock(&self.pending);
+        let mut any = false;
+        for block in blocks {
+            let (_, word, mask) = position(block);
+            if self.bits[word].load(Ordering::Relaxed) & mask == 0 {
+                continue;
+            }
+            any = true;
+            self.bits[word].fetch_and(!mask, Ordering::AcqRel);
+            if let Some(words) = pending.as_mut() {
+                words[word] &= !mask;
+            }
+        }
+        any.then(|| self.image(pending.as_deref()))
+    }
+}

@@ -1,1 +1,70 @@
-//!
+//! Front-end: shows a volume as one file, `image`, of fixed size. The only room that knows FUSE.
+
+mod attributes;
+mod errno;
+mod front_end;
+mod mount;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use fuser::{Config, Session, SessionACL};
+
+use crate::volume::Volume;
+use front_end::FrontEnd;
+
+/// The name of the one file.
+pub const IMAGE_NAME: &str = "image";
+
+/// Two workers answer on two cores what one file's readers and writers ask; more threads help only large requests.
+const MIN_WORKERS: usize = 2;
+const MAX_WORKERS: usize = 8;
+
+/// A mounted front-end. It is unmounted by whoever owns the mount point; that, or the end of the FUSE connection,
+/// ends its threads.
+pub struct FuseServer {
+    workers: JoinHandle<io::Result<()>>,
+}
+
+/// Mounts `volume` at `mount_point` (an empty directory) and serves it from threads of its own.
+///
+/// As root by mount(2), else through fusermount3. Only the user who mounts may look inside.
+pub fn serve(volume: Arc<Volume>, mount_point: &Path, source: &str) -> io::Result<FuseServer> {
+    let device = mount::mount(mount_point, source)?;
+    let mut config = Config::default();
+    config.acl = SessionACL::Owner;
+    config.n_threads =
+        Some(std::thread::available_parallelism().map_or(MIN_WORKERS, usize::from).clamp(MIN_WORKERS, MAX_WORKERS));
+    config.clone_fd = true;
+    let session = Session::from_fd(FrontEnd::new(volume), device, SessionACL::Owner, config)?;
+    let workers = std::thread::Builder::new().name("fuse".to_owned()).spawn(move || session.run())?;
+    Ok(FuseServer { workers })
+}
+
+impl FuseServer {
+    /// Waits until the mount is gone and every request was answered.
+    pub fn join(self) -> io::Result<()> {
+        match self.workers.join() {
+            // An aborted connection is an end like any other: somebody wanted it gone.
+            Ok(Err(error)) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
+            Ok(result) => result,
+            Err(_) => Err(io::Error::other("a FUSE worker panicked")),
+        }
+    }
+
+    /// Waits at most that long for the end that [`FuseServer::join`] waits for.
+    pub fn ends_within(&self, deadline: Duration) -> bool {
+        let until = Instant::now() + deadline;
+        while !self.has_ended() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.has_ended()
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.workers.is_finished()
+    }
+}

@@ -1,0 +1,282 @@
+//! FUSE requests to calls of the volume, and nothing more.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::sync::Arc;
+
+use fuser::{
+    Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+};
+
+use super::IMAGE_NAME;
+use super::attributes::{Attributes, DIRECTORY, IMAGE, TTL};
+use super::errno::errno;
+use crate::volume::{Scratch, Volume, VolumeError};
+
+/// The largest request to ask the kernel for; it may offer less (`/proc/sys/fs/fuse/max_pages_limit`).
+const MAX_REQUEST_BYTES: u32 = 1 << 20;
+
+/// How many requests the kernel may have under way before it holds back direct I/O: enough for a deep queue.
+const MAX_BACKGROUND: u16 = 64;
+
+const BLOCK_SIZE_BYTES: u32 = 4096;
+
+pub(super) struct FrontEnd {
+    volume: Arc<Volume>,
+    attributes: Attributes,
+}
+
+struct Buffers {
+    scratch: Scratch,
+    reply: Vec<u8>,
+}
+
+thread_local! {
+    /// One set for each worker, kept between requests.
+    static BUFFERS: RefCell<Buffers> =
+        RefCell::new(Buffers { scratch: Scratch::default(), reply: vec![0; MAX_REQUEST_BYTES as usize] });
+}
+
+fn with_buffers<T>(call: impl FnOnce(&mut Buffers) -> T) -> T {
+    BUFFERS.with_borrow_mut(call)
+}
+
+impl FrontEnd {
+    pub(super) fn new(volume: Arc<Volume>) -> Self {
+        Self { attributes: Attributes::new(volume.size_bytes()), volume }
+    }
+
+    /// How much of `len` bytes from `offset` lies inside of the image.
+    fn clip(&self, offset: u64, len: u64) -> u64 {
+        len.min(self.volume.size_bytes().saturating_sub(offset))
+    }
+
+    fn read_image(&self, offset: u64, len: u32, buffers: &mut Buffers) -> Result<usize, VolumeError> {
+        let len = usize::try_from(self.clip(offset, u64::from(len.min(MAX_REQUEST_BYTES)))).unwrap_or(0);
+        if len > 0 {
+            self.volume.read(offset, &mut buffers.reply[..len], &mut buffers.scratch)?;
+        }
+        Ok(len)
+    }
+
+    fn fallocate_image(&self, offset: u64, len: u64, mode: i32) -> Result<(), Errno> {
+        let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+        let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
+        match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            libc::FALLOC_FL_PUNCH_HOLE if keep_size => {}
+            libc::FALLOC_FL_ZERO_RANGE if keep_size || end <= self.volume.size_bytes() => {}
+            libc::FALLOC_FL_ZERO_RANGE => return Err(Errno::EFBIG),
+            // Space cannot be promised on a sparse image, nor ranges moved.
+            _ => return Err(Errno::EOPNOTSUPP),
+        }
+        let len = self.clip(offset, len);
+        if len == 0 {
+            return Ok(());
+        }
+        with_buffers(|buffers| self.volume.discard(offset, len, &mut buffers.scratch)).map_err(|error| errno(&error))
+    }
+}
+
+fn empty(reply: ReplyEmpty, result: Result<(), VolumeError>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(&error)),
+    }
+}
+
+impl Filesystem for FrontEnd {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for flag in [InitFlags::FUSE_ASYNC_DIO, InitFlags::FUSE_PARALLEL_DIROPS, InitFlags::FUSE_ABORT_ERROR] {
+            // What a kernel does not know it does without.
+            let _ = config.add_capabilities(flag);
+        }
+        // On refusal the kernel's own largest value comes back, which is then the one to use.
+        if let Err(largest) = config.set_max_write(MAX_REQUEST_BYTES) {
+            let _ = config.set_max_write(largest);
+        }
+        if let Err(largest) = config.set_max_readahead(MAX_REQUEST_BYTES) {
+            let _ = config.set_max_readahead(largest);
+        }
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.attributes.of(IMAGE) {
+            Some(attr) if parent == DIRECTORY && name == IMAGE_NAME => reply.entry(&TTL, &attr, Generation(0)),
+            _ => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        match self.attributes.of(inode) {
+            Some(attr) => reply.attr(&TTL, &attr),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    /// The size is fixed, owner and mode are the mounter's; only setting what already is, or the times, is no change.
+    fn setattr(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        _mtime: Option<TimeOrNow>,
+        _ctime: Option<std::time::SystemTime>,
+        _handle: Option<FileHandle>,
+        _crtime: Option<std::time::SystemTime>,
+        _chgtime: Option<std::time::SystemTime>,
+        _bkuptime: Option<std::time::SystemTime>,
+        _flags: Option<fuser::BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let Some(attr) = self.attributes.of(inode) else {
+            return reply.error(Errno::ENOENT);
+        };
+        let unchanged = mode.is_none_or(|mode| mode & 0o7777 == u32::from(attr.perm))
+            && uid.is_none_or(|uid| uid == attr.uid)
+            && gid.is_none_or(|gid| gid == attr.gid)
+            && size.is_none_or(|size| size == attr.size);
+        if unchanged { reply.attr(&TTL, &attr) } else { reply.error(Errno::EPERM) }
+    }
+
+    fn open(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if inode == IMAGE {
+            // No page of plaintext may stay in the kernel's cache of this file: nothing could take it away in time.
+            reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES);
+        } else {
+            reply.error(Errno::EISDIR);
+        }
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        _inode: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        with_buffers(|buffers| match self.read_image(offset, size, buffers) {
+            Ok(len) => reply.data(&buffers.reply[..len]),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        _inode: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let inside = self.clip(offset, data.len() as u64);
+        // As on a block device: short at the end, no space behind it.
+        let (Ok(len), Ok(written)) = (usize::try_from(inside), u32::try_from(inside)) else {
+            return reply.error(Errno::EINVAL);
+        };
+        if len == 0 && !data.is_empty() {
+            return reply.error(Errno::ENOSPC);
+        }
+        match with_buffers(|buffers| self.volume.write(offset, &data[..len], &mut buffers.scratch)) {
+            Ok(()) => reply.written(written),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    /// close(2), which promises nothing; `sync` is fsync.
+    fn flush(&self, _request: &Request, _inode: INodeNo, _handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn fsync(&self, _request: &Request, _inode: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        empty(reply, self.volume.sync());
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        _inode: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        len: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        match self.fallocate_image(offset, len, mode) {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        _inode: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let entries = [
+            (DIRECTORY, FileType::Directory, "."),
+            (DIRECTORY, FileType::Directory, ".."),
+            (IMAGE, FileType::RegularFile, IMAGE_NAME),
+        ];
+        for (index, (inode, kind, name)) in (1..).zip(entries).skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
+            if reply.add(inode, index, kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _request: &Request, _inode: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
+        let blocks = self.volume.size_bytes() / u64::from(BLOCK_SIZE_BYTES);
+        reply.statfs(blocks, 0, 0, 1, 0, BLOCK_SIZE_BYTES, 255, BLOCK_SIZE_BYTES);
+    }
+
+    // The directory never changes.
+
+    fn mknod(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn mkdir(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn unlink(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn rmdir(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn rename(&self, _: &Request, _: INodeNo, _: &OsStr, _: INodeNo, _: &OsStr, _: RenameFlags, reply: ReplyEmpty) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn create(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
+        reply.error(Errno::EPERM);
+    }
+}

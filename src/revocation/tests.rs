@@ -1,0 +1,239 @@
+//! The decision table row by row, and the guardian against a KMS that answers by script.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kms_client::{
+    Answer, DataKey, Decrypted, EncryptionContext, Grant, GrantRequest, KeyDescription, KeyState, Kms, KmsError,
+    KmsKeyArn, KmsKeyId, ReEncrypted, WrappedKey,
+};
+use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
+
+use super::{GuardianOptions, KeyGuardian, KmsSource, Revocation, Verdict, Verification, decide};
+use crate::format::Cause;
+
+fn refusal(answer: Answer) -> KmsError {
+    KmsError {
+        operation: "Decrypt",
+        answer,
+        code: Some(format!("{answer:?}")),
+        message: String::new(),
+        request_id: None,
+    }
+}
+
+#[test]
+fn every_answer_has_one_meaning() {
+    let table = [
+        (Answer::Disabled, Verdict::Revoked(Cause::KeyDisabled)),
+        (Answer::InvalidState, Verdict::Unreachable),
+        (Answer::AccessDenied, Verdict::Denied(Cause::AccessDenied)),
+        (Answer::NotFound, Verdict::Denied(Cause::KeyNotFound)),
+        (Answer::WrongCiphertext, Verdict::Mismatch),
+        (Answer::Unauthenticated, Verdict::Unreachable),
+        (Answer::Other, Verdict::Unreachable),
+        (Answer::Unreachable, Verdict::Unreachable),
+    ];
+    for (answer, verdict) in table {
+        assert_eq!(decide(&refusal(answer), None), verdict, "{answer:?}");
+    }
+}
+
+#[test]
+fn an_invalid_state_means_what_describe_key_then_says() {
+    let table = [
+        (KeyState::Disabled, Verdict::Revoked(Cause::KeyDisabled)),
+        (KeyState::PendingDeletion, Verdict::Revoked(Cause::KeyPendingDeletion)),
+        (KeyState::PendingReplicaDeletion, Verdict::Revoked(Cause::KeyPendingReplicaDeletion)),
+        (KeyState::PendingImport, Verdict::Revoked(Cause::KeyPendingImport)),
+        (KeyState::Unavailable, Verdict::Unreachable),
+        (KeyState::Creating, Verdict::Unreachable),
+        (KeyState::Updating, Verdict::Unreachable),
+        (KeyState::Enabled, Verdict::Unreachable),
+        (KeyState::Other("New".to_owned()), Verdict::Unreachable),
+    ];
+    for (state, verdict) in table {
+        assert_eq!(decide(&refusal(Answer::InvalidState), Some(&state)), verdict, "{state:?}");
+        // The state says nothing about any other answer.
+        assert_eq!(decide(&refusal(Answer::Unreachable), Some(&state)), Verdict::Unreachable);
+    }
+}
+
+const ARN: &str = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+/// Answers `Decrypt` by script, and yes when the script has ended.
+#[derive(Clone, Default)]
+struct Script {
+    answers: Arc<Mutex<VecDeque<Result<(), Answer>>>>,
+    asked_at: Arc<Mutex<Vec<Instant>>>,
+    state: Option<KeyState>,
+}
+
+impl Script {
+    fn new(answers: impl IntoIterator<Item = Result<(), Answer>>) -> Self {
+        Self { answers: Arc::new(Mutex::new(answers.into_iter().collect())), ..Self::default() }
+    }
+
+    fn guardian(&self) -> KeyGuardian<Self> {
+        KeyGuardian {
+            source: self.clone(),
+            kms_key: ARN.parse().unwrap(),
+            canary: WrappedKey(vec![1]),
+            canary_context: EncryptionContext::default(),
+            options: GuardianOptions {
+                probe_interval: Duration::from_secs(10),
+                confirm_denial: Duration::from_secs(5),
+            },
+            verification: Verification::verified_now(),
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked_at.lock().unwrap().len()
+    }
+}
+
+impl KmsSource for Script {
+    type Client = Self;
+
+    async fn connect(&self) -> Result<Self, KmsError> {
+        Ok(self.clone())
+    }
+}
+
+impl Kms for Script {
+    async fn decrypt(&self, key: &KmsKeyArn, _: &WrappedKey, _: &EncryptionContext) -> Result<Decrypted, KmsError> {
+        self.asked_at.lock().unwrap().push(Instant::now());
+        match self.answers.lock().unwrap().pop_front() {
+            None | Some(Ok(())) => {
+                Ok(Decrypted { plaintext: Zeroizing::new(vec![0; 64]), kms_key: key.clone(), request_id: None })
+            }
+            Some(Err(answer)) => Err(refusal(answer)),
+        }
+    }
+
+    async fn describe_key(&self, _: &KmsKeyId) -> Result<KeyDescription, KmsError> {
+        match &self.state {
+            Some(state) => {
+                Ok(KeyDescription { arn: ARN.parse().unwrap(), state: state.clone(), wraps_data_keys: true })
+            }
+            None => Err(refusal(Answer::Unreachable)),
+        }
+    }
+
+    async fn generate_data_key(&self, _: &KmsKeyId, _: u16, _: &EncryptionContext) -> Result<DataKey, KmsError> {
+        Err(refusal(Answer::Other))
+    }
+
+    async fn generate_data_key_without_plaintext(
+        &self,
+        _: &KmsKeyId,
+        _: u16,
+        _: &EncryptionContext,
+    ) -> Result<(WrappedKey, KmsKeyArn), KmsError> {
+        Err(refusal(Answer::Other))
+    }
+
+    async fn create_grant(&self, _: &GrantRequest) -> Result<Grant, KmsError> {
+        Err(refusal(Answer::Other))
+    }
+
+    async fn retire_grant(&self, _: &KmsKeyArn, _: &str) -> Result<(), KmsError> {
+        Err(refusal(Answer::Other))
+    }
+
+    async fn re_encrypt(
+        &self,
+        _: &KmsKeyArn,
+        _: &WrappedKey,
+        _: &EncryptionContext,
+        _: &KmsKeyId,
+    ) -> Result<ReEncrypted, KmsError> {
+        Err(refusal(Answer::Other))
+    }
+}
+
+/// What the guardian decides within ten minutes of script time.
+async fn watch(script: &Script) -> Option<Revocation> {
+    timeout(Duration::from_secs(600), script.guardian().watch()).await.ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_key_is_revoked_at_the_first_answer() {
+    let script = Script::new([Ok(()), Err(Answer::Disabled)]);
+    let started = Instant::now();
+    let revocation = watch(&script).await.expect("a verdict");
+    assert_eq!(revocation.cause, Cause::KeyDisabled);
+    assert_eq!(script.asked(), 2);
+    assert!(started.elapsed() <= Duration::from_secs(10), "later than one probe interval: {:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_stays_enabled_is_never_revoked() {
+    let script = Script::default();
+    assert!(watch(&script).await.is_none());
+    // Every ten seconds, a little early but not twice as often.
+    assert!((60..=70).contains(&script.asked()), "{} probes in 600 s", script.asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_state_is_looked_up() {
+    let mut script = Script::new([Err(Answer::InvalidState)]);
+    script.state = Some(KeyState::PendingDeletion);
+    assert_eq!(watch(&script).await.expect("a verdict").cause, Cause::KeyPendingDeletion);
+
+    let mut script = Script::new([Err(Answer::InvalidState)]);
+    script.state = Some(KeyState::Unavailable);
+    assert!(watch(&script).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_counts_when_three_answers_agree() {
+    for (answer, cause) in [(Answer::AccessDenied, Cause::AccessDenied), (Answer::NotFound, Cause::KeyNotFound)] {
+        let script = Script::new([Err(answer), Err(answer), Err(answer)]);
+        let started = Instant::now();
+        assert_eq!(watch(&script).await.expect("a verdict").cause, cause);
+        assert_eq!(script.asked(), 3);
+        assert!(started.elapsed() <= Duration::from_secs(5));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_that_is_not_repeated_is_ridden_through() {
+    for second in [Ok(()), Err(Answer::Unreachable), Err(Answer::NotFound)] {
+        let script = Script::new([Err(Answer::AccessDenied), second, Ok(())]);
+        assert!(watch(&script).await.is_none(), "{second:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_key_decides_while_a_denial_is_confirmed() {
+    let script = Script::new([Err(Answer::AccessDenied), Err(Answer::Disabled)]);
+    assert_eq!(watch(&script).await.expect("a verdict").cause, Cause::KeyDisabled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_ridden_through_and_counted() {
+    let script = Script::new(std::iter::repeat_n(Err(Answer::Unreachable), 1000));
+    let guardian = script.guardian();
+    assert!(timeout(Duration::from_secs(60), guardian.watch()).await.is_err(), "an outage is not a revocation");
+    {
+        let verification = guardian.verification.lock().unwrap();
+        assert!(verification.unverified_since.is_some());
+        assert!(verification.last_error.is_some());
+    }
+    // 1, 2, 4, 8, then at most 10 seconds apart.
+    assert!((8..=14).contains(&script.asked()), "{} probes in 60 s", script.asked());
+
+    script.answers.lock().unwrap().clear();
+    assert!(timeout(Duration::from_secs(20), guardian.watch()).await.is_err());
+    assert!(guardian.verification.lock().unwrap().unverified_since.is_none(), "verified again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_ciphertext_is_an_alarm_and_no_revocation() {
+    let script = Script::new(std::iter::repeat_n(Err(Answer::WrongCiphertext), 1000));
+    assert!(watch(&script).await.is_none());
+}

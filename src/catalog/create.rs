@@ -1,0 +1,198 @@
+//! Makes a volume: everything is checked, and KMS has answered, before the first byte is written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kms_client::{AwsKms, EncryptionContext, Kms, KmsKeyArn, KmsKeyId, Login, Patience, WrappedKey};
+
+use super::binding::Binding;
+use super::error::CatalogError;
+use super::header::UnlockedHeader;
+use super::paths::{Root, VolumePaths, private_dir_all, sync_dir};
+use crate::format::{DatabaseId, FileSystemState, Geometry, HEADER_LEN, RevocationPolicy, Superblock, VolumeId};
+use crate::host;
+use crate::secret::{HeaderMacKey, LockedArea, UnwrapRequest, unwrap_volume_key};
+use crate::store::{FileStore, ImageLayout, Store};
+
+/// As EBS asks for: two AES-256 keys.
+const VOLUME_KEY_LEN: u16 = 64;
+
+/// What a person asks of `create`.
+#[derive(Clone, Debug)]
+pub struct CreateRequest {
+    pub id: VolumeId,
+    pub database_id: DatabaseId,
+    pub geometry: Geometry,
+    pub kms_key: KmsKeyId,
+    /// Whose credentials unwrap the volume key; the other calls use the caller's own.
+    pub kms_profile: Option<String>,
+    /// A file or a block device; without, a file in the volume's directory.
+    pub backing: Option<PathBuf>,
+}
+
+/// Returns the header that was written. `progress` gets bytes done and bytes in all, of what must be zeroed.
+pub fn create(
+    root: &Root,
+    request: &CreateRequest,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Superblock, CatalogError> {
+    let paths = root.volume(&request.id);
+    let backing = check(&paths, request)?;
+    let keys = wrap_keys(request)?;
+    let mac_key = prove_attachable(request, &keys)?;
+
+    let staging = root.volumes().join(format!(".creating-{}", request.id));
+    let made = make(&staging, &backing, request, keys, mac_key, progress).and_then(|superblock| {
+        fs::rename(&staging, paths.dir()).map_err(CatalogError::io("make", paths.dir()))?;
+        sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))?;
+        Ok(superblock)
+    });
+    if made.is_err() {
+        // Best effort: the error that brought us here says more.
+        let _ = fs::remove_dir_all(&staging);
+    }
+    made
+}
+
+/// Where the ciphertext goes.
+enum Backing {
+    /// A file in the volume's directory.
+    Own,
+    /// A regular file that is not there yet: taken away again if creating fails.
+    New(PathBuf),
+    Existing(PathBuf),
+}
+
+struct WrappedKeys {
+    kms_key: KmsKeyArn,
+    volume_key: WrappedKey,
+    canary: WrappedKey,
+}
+
+/// Everything that can be refused without asking KMS and without writing.
+fn check(paths: &VolumePaths, request: &CreateRequest) -> Result<Backing, CatalogError> {
+    if paths.dir().exists() {
+        return Err(CatalogError::Usage(format!("there is a volume {} already", request.id)));
+    }
+    let Some(path) = &request.backing else {
+        return Ok(Backing::Own);
+    };
+    let path = std::path::absolute(path).map_err(CatalogError::io("find", path))?;
+    if !path.exists() {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        if !parent.is_dir() {
+            return Err(CatalogError::Usage(format!(
+                "there is no directory {} to make the image in",
+                parent.display()
+            )));
+        }
+        return Ok(Backing::New(path));
+    }
+    if let Some(signature) = host::signature::find(&path)? {
+        return Err(CatalogError::Busy(format!(
+            "{} carries {} already, and was not touched. If that may be destroyed, wipe it first: wipefs --all {}",
+            path.display(),
+            signature.what,
+            path.display()
+        )));
+    }
+    Ok(Backing::Existing(path))
+}
+
+/// As RDS does: the key is described first, then the volume key is made under it without showing itself.
+fn wrap_keys(request: &CreateRequest) -> Result<WrappedKeys, CatalogError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CatalogError::Io { action: "start the asynchronous runtime".to_owned(), source })?;
+    runtime.block_on(async {
+        let login = Login { profile: None, region: request.kms_key.region().map(str::to_owned) };
+        let kms = AwsKms::connect(&login, Patience::INTERACTIVE).await?;
+        let key = kms.describe_key(&request.kms_key).await?;
+        if !key.wraps_data_keys {
+            return Err(CatalogError::Usage(format!(
+                "KMS key {} cannot wrap data keys; a volume needs a symmetric key for encryption and decryption",
+                key.arn
+            )));
+        }
+        let wrap = async |context: &EncryptionContext| {
+            kms.generate_data_key_without_plaintext(&KmsKeyId::from(&key.arn), VOLUME_KEY_LEN, context).await
+        };
+        let (volume_key, kms_key) = wrap(&request.database_id.encryption_context(&request.id)).await?;
+        let (canary, _) = wrap(&request.database_id.canary_context(&request.id)).await?;
+        Ok(WrappedKeys { kms_key, volume_key, canary })
+    })
+}
+
+/// Unwraps the volume key once, only for the header's MAC: what is handed over can be attached.
+fn prove_attachable(request: &CreateRequest, keys: &WrappedKeys) -> Result<HeaderMacKey, CatalogError> {
+    let area = LockedArea::new()?;
+    let unwrap = UnwrapRequest {
+        kms_key: keys.kms_key.clone(),
+        wrapped: keys.volume_key.clone(),
+        context: request.database_id.encryption_context(&request.id),
+        profile: request.kms_profile.clone(),
+    };
+    Ok(unwrap_volume_key(&area, &unwrap)?.header_mac_key()?)
+}
+
+fn make(
+    staging: &Path,
+    backing: &Backing,
+    request: &CreateRequest,
+    keys: WrappedKeys,
+    mac_key: HeaderMacKey,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Superblock, CatalogError> {
+    private_dir_all(staging).map_err(CatalogError::io("make", staging))?;
+    let link = staging.join("backing");
+    let path = match backing {
+        Backing::Own => &link,
+        Backing::New(path) | Backing::Existing(path) => {
+            std::os::unix::fs::symlink(path, &link).map_err(CatalogError::io("make", &link))?;
+            path
+        }
+    };
+    let result = write_image(staging, path, request, keys, mac_key, progress);
+    if let (Err(_), Backing::New(path)) = (&result, backing) {
+        let _ = fs::remove_file(path);
+    }
+    result
+}
+
+fn write_image(
+    staging: &Path,
+    path: &Path,
+    request: &CreateRequest,
+    keys: WrappedKeys,
+    mac_key: HeaderMacKey,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Superblock, CatalogError> {
+    let superblock = Superblock {
+        sequence: 1,
+        volume_id: request.id.clone(),
+        database_id: request.database_id.clone(),
+        geometry: request.geometry,
+        created_at_s: Timestamp::now().as_second(),
+        kms_key: keys.kms_key.clone(),
+        wrapped_volume_key: keys.volume_key,
+        wrapped_canary: keys.canary,
+        key_generation: 1,
+        revocation_policy: RevocationPolicy::Terminal,
+        file_system: FileSystemState::Blank,
+    };
+    let layout = ImageLayout {
+        len_bytes: request.geometry.image_len_bytes(),
+        header_len_bytes: HEADER_LEN,
+        maps: request.geometry.map_ranges().collect(),
+    };
+    let store: Arc<dyn Store> = Arc::new(FileStore::create(path, &layout, progress)?);
+    UnlockedHeader::new(superblock.clone(), mac_key, store)
+        .write(&superblock)
+        .map_err(CatalogError::io("write", path))?;
+    Binding { kms_key: keys.kms_key }.write(staging)?;
+    sync_dir(staging).map_err(CatalogError::io("sync", staging))?;
+    Ok(superblock)
+}

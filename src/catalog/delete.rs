@@ -1,0 +1,48 @@
+//! Destroys a volume. Without its header no key can be unwrapped, so the header goes first.
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+
+use super::error::CatalogError;
+use super::mount_record::MountRecord;
+use super::paths::{Root, VolumePaths, sync_dir};
+use crate::format::HEADER_LEN;
+use crate::host;
+use crate::store::{FileStore, Store, StoreError};
+
+/// How much of the header is written with one call.
+const WIPE_STEP: u64 = 64 << 10;
+
+/// Refuses while the volume is attached. An image file is removed; a block device keeps its ciphertext, which nothing
+/// can open any more. The directory that the volume was mounted on gets back its permissions.
+pub fn delete(root: &Root, paths: &VolumePaths) -> Result<(), CatalogError> {
+    let backing = paths.backing();
+    match FileStore::open(&backing) {
+        Ok(store) => wipe_header(&store).map_err(CatalogError::io("wipe the header in", &backing))?,
+        Err(StoreError::Busy { .. }) => {
+            let id = paths.id();
+            return Err(CatalogError::Busy(format!("volume {id} is attached; `envol detach {id}` first")));
+        }
+        // Damaged or gone: there is nothing left to wipe.
+        Err(error) => tracing::warn!("volume {}: {error}", paths.id()),
+    }
+    if let Some(record) = MountRecord::read(paths).unwrap_or_default()
+        && let Err(error) = host::guard::release(&record.dir, record.mode)
+    {
+        tracing::warn!("{} stays guarded: {error}", record.dir.display());
+    }
+    let target = fs::canonicalize(&backing).ok();
+    if let Some(file) = target.filter(|path| fs::metadata(path).is_ok_and(|data| !data.file_type().is_block_device())) {
+        fs::remove_file(&file).map_err(CatalogError::io("remove", &file))?;
+    }
+    fs::remove_dir_all(paths.dir()).map_err(CatalogError::io("remove", paths.dir()))?;
+    sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))
+}
+
+fn wipe_header(store: &dyn Store) -> std::io::Result<()> {
+    let zeros = vec![0; usize::try_from(WIPE_STEP).unwrap_or(0)];
+    for offset in (0..HEADER_LEN).step_by(zeros.len()) {
+        store.write_header(offset, &zeros)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! What is under a root directory, as far as it can be told from the disk alone.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::error::CatalogError;
+use super::paths::{Root, VolumePaths};
+use super::peek::peek;
+use crate::format::VolumeId;
+
+/// One volume as its image describes it; the names are those of `--json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct VolumeSummary {
+    pub volume_id: VolumeId,
+    /// `available`, `terminal` or `error` here; a daemon knows of `in-use`.
+    pub state: String,
+    /// Why it is terminal, or what is damaged.
+    pub cause: Option<String>,
+    /// AWS's own words.
+    pub detail: Option<String>,
+    /// Since when it is in this state: its creation, or when the key was revoked.
+    pub since: Option<Timestamp>,
+    pub db_id: Option<String>,
+    pub kms_key: Option<String>,
+    pub size_bytes: Option<u64>,
+    pub file_system: Option<String>,
+    pub backing: PathBuf,
+}
+
+/// All volumes, by id.
+pub fn list(root: &Root) -> Result<Vec<VolumeSummary>, CatalogError> {
+    let dir = root.volumes();
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(CatalogError::io("read", &dir)(error)),
+    };
+    let mut ids: Vec<VolumeId> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    ids.sort();
+    Ok(ids.iter().map(|id| summarize(&root.volume(id))).collect())
+}
+
+/// Never fails: what cannot be read is the state `error`.
+pub fn summarize(paths: &VolumePaths) -> VolumeSummary {
+    let backing = paths.backing();
+    let mut summary = VolumeSummary {
+        volume_id: paths.id().clone(),
+        state: "error".to_owned(),
+        cause: None,
+        detail: None,
+        since: None,
+        db_id: None,
+        kms_key: None,
+        size_bytes: None,
+        file_system: None,
+        backing: fs::canonicalize(&backing).unwrap_or_else(|_| backing.clone()),
+    };
+    let peek = match peek(&backing) {
+        Ok(peek) => peek,
+        Err(error) => {
+            summary.cause = Some(format!("its image cannot be read: {error}"));
+            return summary;
+        }
+    };
+    let headers = match &peek.headers {
+        Ok(headers) => headers,
+        Err(error) => {
+            summary.cause = Some(error.to_string());
+            return summary;
+        }
+    };
+    let header = headers.newest().unproven();
+    summary.db_id = Some(header.database_id.to_string());
+    summary.kms_key = Some(header.kms_key.to_string());
+    summary.size_bytes = Some(header.geometry.size_bytes());
+    summary.file_system = Some(header.file_system.to_string());
+    match &peek.lifecycle {
+        _ if header.volume_id != *paths.id() => {
+            summary.cause = Some(format!("its image holds the header of volume {}", header.volume_id));
+        }
+        Err(error) => summary.cause = Some(error.to_string()),
+        Ok(Some(record)) => {
+            summary.state = "terminal".to_owned();
+            summary.cause = Some(record.cause.to_string());
+            summary.detail = Some(record.detail.clone());
+            summary.since = Timestamp::from_millisecond(record.at_ms).ok();
+        }
+        Ok(None) => {
+            summary.state = "available".to_owned();
+            summary.since = Timestamp::from_second(header.created_at_s).ok();
+        }
+    }
+    summary
+}

@@ -1,0 +1,139 @@
+//! Where things are: the root directory, a volume's directory in it, and what exists only while it is attached.
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::error::CatalogError;
+use crate::format::VolumeId;
+
+/// The directory that holds everything envol keeps on this host.
+#[derive(Clone, Debug)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// `/var/lib/envol` as root, else the XDG data folder, where no directory is given. Absolute, not yet made.
+    pub fn new(given: Option<&Path>) -> Result<Self, CatalogError> {
+        let path = match given {
+            Some(path) => path.to_owned(),
+            None if rustix::process::geteuid().is_root() => PathBuf::from("/var/lib/envol"),
+            None => data_home()?.join("envol"),
+        };
+        let path = std::path::absolute(&path).map_err(CatalogError::io("find", &path))?;
+        Ok(Self(path))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn volumes(&self) -> PathBuf {
+        self.0.join("volumes")
+    }
+
+    pub fn volume(&self, id: &VolumeId) -> VolumePaths {
+        VolumePaths { id: id.clone(), dir: self.volumes().join(id.as_str()), runtime: runtime_dir(&self.0) }
+    }
+
+    /// Everything of the local KMS.
+    pub fn kms(&self) -> PathBuf {
+        self.0.join("kms")
+    }
+}
+
+/// The paths of one volume. The first four lie in its directory, the rest on a file system that a reboot empties.
+#[derive(Clone, Debug)]
+pub struct VolumePaths {
+    id: VolumeId,
+    dir: PathBuf,
+    runtime: PathBuf,
+}
+
+impl VolumePaths {
+    pub fn id(&self) -> &VolumeId {
+        &self.id
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The image with the ciphertext, or a symbolic link to the file or device that was given for it.
+    pub fn backing(&self) -> PathBuf {
+        self.dir.join("backing")
+    }
+
+    /// A symbolic link to [`VolumePaths::mount_point`], while attached.
+    pub fn attach_link(&self) -> PathBuf {
+        self.dir.join("attach")
+    }
+
+    pub fn mount_record(&self) -> PathBuf {
+        self.dir.join("mount.json")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("daemon.log")
+    }
+
+    /// Where the FUSE front-end is mounted.
+    pub fn mount_point(&self) -> PathBuf {
+        self.runtime.join(self.id.as_str())
+    }
+
+    /// The one file that the front-end shows.
+    pub fn image(&self) -> PathBuf {
+        self.mount_point().join(crate::fuse::IMAGE_NAME)
+    }
+
+    pub fn control_socket(&self) -> PathBuf {
+        self.runtime.join(format!("{}.sock", self.id))
+    }
+
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
+    /// For the owner alone. Does not touch the mount point, where a killed daemon's dead mount may lie.
+    pub fn make_runtime_dir(&self) -> io::Result<()> {
+        private_dir_all(&self.runtime)
+    }
+
+    /// For the owner alone.
+    pub fn make_mount_point(&self) -> io::Result<()> {
+        private_dir_all(&self.mount_point())
+    }
+}
+
+/// Makes a directory and those above it, mode 0700. One that exists is left as it is.
+pub(super) fn private_dir_all(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes renames and new names in a directory durable.
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}
+
+fn data_home() -> Result<PathBuf, CatalogError> {
+    let xdg = env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    xdg.or_else(home).ok_or_else(|| {
+        CatalogError::Usage(
+            "there is no XDG_DATA_HOME and no HOME to keep volumes in; name a directory with --root".into(),
+        )
+    })
+}
+
+fn runtime_dir(root: &Path) -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/run/envol");
+    }
+    match env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute()) {
+        Some(path) => path.join("envol"),
+        // No login session: the root directory is as private.
+        None => root.join("run"),
+    }
+}

@@ -1,1 +1,26 @@
+//! One process for each attached volume: wires the rooms below together once, and knows the order in and out.
 //!
+//! It decides nothing. What a volume answers is the business of `volume`; whether the key is revoked, of `revocation`.
+//!
+//! No thread of this process may touch its own mount: a thread that waits for the file system above the image waits
+//! for this very process, and if that is killed meanwhile, the wait never ends and neither does the mount. Whatever
+//! touches the mount runs in a child process (`host`).
+
+mod attach;
+mod attached;
+mod control;
+mod detach;
+mod error;
+mod hardening;
+mod holders;
+mod leftovers;
+mod readiness;
+mod serve;
+mod spawn;
+mod terminal;
+
+pub use attach::{AttachOptions, run};
+pub use control::{Command, ControlError, LiveStatus, Reply, ask};
+pub use error::DaemonError;
+pub use readiness::report_failure;
+pub use spawn::{Started, spawn_detached};

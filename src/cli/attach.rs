@@ -1,0 +1,123 @@
+//! `envol attach`: in the foreground the daemon itself, else a daemon that is waited for until it serves.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::arguments::{Arguments, Attach};
+use super::error::CliError;
+use super::exit_code::ExitStatus;
+use super::output::Output;
+use crate::catalog::{CatalogError, Root, VolumePaths};
+use crate::daemon::{self, AttachOptions, Started};
+use crate::revocation::GuardianOptions;
+
+pub(super) fn run(root: &Root, verb: &Attach, arguments: &Arguments, output: &Output) -> Result<(), CliError> {
+    let paths = root.volume(&verb.volume);
+    if !paths.dir().is_dir() {
+        return Err(CatalogError::NoSuchVolume { id: verb.volume.clone(), root: root.path().to_owned() }.into());
+    }
+    let dir = verb.dir.as_deref().map(|dir| check_dir(root, &paths, dir)).transpose()?;
+    if verb.foreground {
+        let options = AttachOptions {
+            dir,
+            file_system: verb.fs,
+            owner: verb.owner.clone(),
+            mkfs: verb.mkfs,
+            force: verb.force,
+            kms_profile: verb.kms_profile.clone(),
+            guardian: GuardianOptions { probe_interval: verb.probe_interval, confirm_denial: verb.confirm_denial },
+        };
+        return daemon::run(root, &paths, &options).map_err(|error| {
+            let error = CliError::from(error);
+            daemon::report_failure(&error.message);
+            error
+        });
+    }
+    let arguments = foreground_arguments(root, verb, dir.as_deref(), arguments.verbose);
+    match daemon::spawn_detached(&arguments, &paths, |status| output.progress(status))? {
+        Started::Ready { pid } => report(&paths, dir.as_deref(), pid, output),
+        Started::Ended { status, message } if !message.is_empty() => {
+            let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(ExitStatus::Unexpected as u8);
+            Err(CliError { code, message })
+        }
+        Started::Ended { status, .. } => {
+            let log = paths.log();
+            let message =
+                format!("volume {}: the daemon ended before it served ({status}); see {}", paths.id(), log.display());
+            Err(CliError::new(ExitStatus::Unexpected, message))
+        }
+    }
+}
+
+fn report(paths: &VolumePaths, dir: Option<&Path>, pid: u32, output: &Output) -> Result<(), CliError> {
+    let image = paths.attach_link().join(crate::fuse::IMAGE_NAME);
+    let text = match dir {
+        Some(dir) => format!("volume {} is attached at {}", paths.id(), dir.display()),
+        None => format!("volume {} is attached: its image is {}", paths.id(), image.display()),
+    };
+    let object = json!({
+        "volume_id": paths.id(),
+        "state": "in-use",
+        "mount_point": dir,
+        "image": image,
+        "pid": pid,
+    });
+    output.print(&text, &object)
+}
+
+/// What can be said of DIR before the volume is touched.
+fn check_dir(root: &Root, paths: &VolumePaths, dir: &Path) -> Result<PathBuf, CliError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(CliError::usage(
+            "mounting a file system needs root. As another user, leave DIR away and use --raw: it shows the image file",
+        ));
+    }
+    let dir = std::path::absolute(dir).map_err(|error| CliError::usage(format!("{}: {error}", dir.display())))?;
+    if !dir.exists() {
+        std::fs::create_dir_all(&dir).map_err(CatalogError::io("make", &dir))?;
+    }
+    let dir = dir.canonicalize().map_err(CatalogError::io("find", &dir))?;
+    if !dir.is_dir() {
+        return Err(CliError::usage(format!("{} is not a directory", dir.display())));
+    }
+    for (what, path) in [("the root directory", root.path().to_owned()), ("the volume's image", paths.backing())] {
+        if path.canonicalize().is_ok_and(|path| path.starts_with(&dir)) {
+            return Err(CliError::usage(format!(
+                "{what} lies in {}: mounted there, the volume would hide what it is made of",
+                dir.display()
+            )));
+        }
+    }
+    Ok(dir)
+}
+
+/// The same command, for the daemon.
+fn foreground_arguments(root: &Root, verb: &Attach, dir: Option<&Path>, verbose: u8) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["--root".into(), root.path().into()];
+    // The daemon's stderr is its log: what it does is worth a line there.
+    arguments.extend(std::iter::repeat_n("-v".into(), usize::from(verbose.max(1))));
+    arguments.extend(["attach".into(), "--foreground".into()]);
+    let millis = |duration: std::time::Duration| format!("{}ms", duration.as_millis());
+    let mut option = |name: &str, value: &str| arguments.push(format!("--{name}={value}").into());
+    option("probe-interval", &millis(verb.probe_interval));
+    option("confirm-denial", &millis(verb.confirm_denial));
+    if let Some(kind) = verb.fs {
+        option("fs", &kind.to_string());
+    }
+    if let Some(owner) = &verb.owner {
+        option("owner", owner);
+    }
+    if let Some(profile) = &verb.kms_profile {
+        option("kms-profile", profile);
+    }
+    for (name, given) in [("--mkfs", verb.mkfs), ("--raw", verb.raw), ("--force", verb.force)] {
+        if given {
+            arguments.push(name.into());
+        }
+    }
+    arguments.push(verb.volume.as_str().into());
+    arguments.extend(dir.map(OsString::from));
+    arguments
+}

@@ -1,0 +1,31 @@
+//! `envol detach`.
+
+use serde_json::json;
+
+use super::arguments::Detach;
+use super::error::CliError;
+use super::exit_code::ExitStatus;
+use super::output::Output;
+use crate::catalog::{CatalogError, Root};
+use crate::daemon::{Command, ControlError, Reply, ask};
+
+pub(super) fn run(root: &Root, verb: &Detach, output: &Output) -> Result<(), CliError> {
+    let paths = root.volume(&verb.volume);
+    let id = &verb.volume;
+    if !paths.dir().is_dir() {
+        return Err(CatalogError::NoSuchVolume { id: id.clone(), root: root.path().to_owned() }.into());
+    }
+    match ask(&paths.control_socket(), Command::Detach { force: verb.force }) {
+        Ok(Reply::Detached) => {
+            output.print(&format!("volume {id} is detached"), &json!({ "volume_id": id, "state": "available" }))
+        }
+        Ok(Reply::Busy { message }) => Err(CliError::new(ExitStatus::Busy, message)),
+        Ok(Reply::Failed { message }) => Err(CliError::new(ExitStatus::Unexpected, message)),
+        Ok(Reply::Status(_)) => Err(CliError::new(ExitStatus::Unexpected, "the daemon answered another question")),
+        Err(ControlError::NotAttached) => {
+            let message = format!("volume {id} is not attached; `envol status {id}` says what it is");
+            Err(CliError::new(ExitStatus::NoSuchThing, message))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

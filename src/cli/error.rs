@@ -1,0 +1,39 @@
+//! How a command failed: what to print, and what to exit with.
+
+use super::exit_code::ExitStatus;
+use crate::catalog::CatalogError;
+use crate::daemon::{ControlError, DaemonError};
+
+#[derive(Debug)]
+pub(super) struct CliError {
+    pub(super) code: u8,
+    pub(super) message: String,
+}
+
+impl CliError {
+    pub(super) fn new(status: ExitStatus, message: impl Into<String>) -> Self {
+        Self { code: status as u8, message: message.into() }
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new(ExitStatus::Usage, message)
+    }
+}
+
+impl From<CatalogError> for CliError {
+    fn from(error: CatalogError) -> Self {
+        Self::new(ExitStatus::of_catalog(&error), error.to_string())
+    }
+}
+
+impl From<DaemonError> for CliError {
+    fn from(error: DaemonError) -> Self {
+        Self::new(ExitStatus::of_daemon(&error), error.to_string())
+    }
+}
+
+impl From<ControlError> for CliError {
+    fn from(error: ControlError) -> Self {
+        Self::new(ExitStatus::of_control(&error), error.to_string())
+    }
+}

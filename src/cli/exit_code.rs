@@ -1,0 +1,89 @@
+//! The only place that makes an exit code out of an error. The numbers are a promise.
+
+use kms_client::{Answer, KmsError};
+
+use crate::catalog::CatalogError;
+use crate::daemon::{ControlError, DaemonError};
+use crate::host::HostError;
+use crate::secret::UnwrapError;
+use crate::store::StoreError;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ExitStatus {
+    Unexpected = 1,
+    Usage = 2,
+    NoSuchThing = 3,
+    KmsRefused = 4,
+    KmsUnreachable = 5,
+    Terminal = 6,
+    NotOurs = 7,
+    Busy = 8,
+    HostLacks = 9,
+}
+
+impl ExitStatus {
+    pub(super) fn of_kms(error: &KmsError) -> Self {
+        match error.answer {
+            Answer::Unreachable => Self::KmsUnreachable,
+            Answer::WrongCiphertext => Self::NotOurs,
+            Answer::Disabled
+            | Answer::InvalidState
+            | Answer::AccessDenied
+            | Answer::NotFound
+            | Answer::Unauthenticated
+            | Answer::Other => Self::KmsRefused,
+        }
+    }
+
+    pub(super) fn of_host(error: &HostError) -> Self {
+        match error {
+            HostError::Missing { .. } | HostError::Unsupported { .. } => Self::HostLacks,
+            HostError::Busy { .. } => Self::Busy,
+            _ => Self::Unexpected,
+        }
+    }
+
+    pub(super) fn of_catalog(error: &CatalogError) -> Self {
+        match error {
+            CatalogError::Usage(_) => Self::Usage,
+            CatalogError::NoSuchVolume { .. } => Self::NoSuchThing,
+            CatalogError::Busy(_) => Self::Busy,
+            CatalogError::Kms(error) => Self::of_kms(error),
+            CatalogError::Terminal { .. } => Self::Terminal,
+            CatalogError::NotOurs { .. } => Self::NotOurs,
+            CatalogError::Host(error) => Self::of_host(error),
+            CatalogError::Secret(_) => Self::HostLacks,
+            CatalogError::Unwrap(UnwrapError::Kms(error)) => Self::of_kms(error),
+            CatalogError::Unwrap(UnwrapError::OtherKmsKey { .. } | UnwrapError::NotAVolumeKey { .. }) => Self::NotOurs,
+            CatalogError::Unwrap(UnwrapError::Secret(_)) => Self::HostLacks,
+            CatalogError::Unwrap(UnwrapError::Helper(_)) | CatalogError::Io { .. } => Self::Unexpected,
+            CatalogError::Store(error) => Self::of_store(error),
+        }
+    }
+
+    pub(super) fn of_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::Busy { .. } | StoreError::NotEmpty { .. } => Self::Busy,
+            StoreError::Unsuitable { .. } | StoreError::TooSmall { .. } | StoreError::FileTooLarge { .. } => {
+                Self::Usage
+            }
+            StoreError::NoSpace { .. } | StoreError::Io { .. } => Self::Unexpected,
+        }
+    }
+
+    pub(super) fn of_daemon(error: &DaemonError) -> Self {
+        match error {
+            DaemonError::Catalog(error) => Self::of_catalog(error),
+            DaemonError::Host(error) => Self::of_host(error),
+            DaemonError::BecameTerminal(_) => Self::Terminal,
+            DaemonError::Volume(_) | DaemonError::Io { .. } => Self::Unexpected,
+        }
+    }
+
+    pub(super) fn of_control(error: &ControlError) -> Self {
+        match error {
+            ControlError::NotAttached => Self::NoSuchThing,
+            ControlError::Io(_) => Self::Unexpected,
+        }
+    }
+}

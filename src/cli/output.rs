@@ -1,0 +1,47 @@
+//! Text for people, one JSON object for programs.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::error::CliError;
+
+pub(super) struct Output {
+    pub(super) json: bool,
+}
+
+impl Output {
+    /// Prints `text` for people, or `object` for programs.
+    pub(super) fn print(&self, text: &str, object: &impl Serialize) -> Result<(), CliError> {
+        let mut out = io::stdout().lock();
+        let written = if self.json {
+            serde_json::to_writer(&mut out, object).map_err(io::Error::from).and_then(|()| writeln!(out))
+        } else {
+            writeln!(out, "{}", text.trim_end())
+        };
+        // A closed pipe is the reader's choice.
+        match written.and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(CliError::new(super::exit_code::ExitStatus::Unexpected, format!("cannot print: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn failure(&self, error: &CliError) -> ExitCode {
+        if self.json {
+            println!("{}", json!({ "error": error.message, "exit_code": error.code }));
+        }
+        eprintln!("envol: {}", error.message);
+        ExitCode::from(error.code)
+    }
+
+    /// What is going on, for a person who waits.
+    pub(super) fn progress(&self, message: &str) {
+        if !self.json && io::stderr().is_terminal() {
+            eprintln!("envol: {message}");
+        }
+    }
+}

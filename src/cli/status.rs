@@ -1,0 +1,114 @@
+//! `envol status`: what the disk says, and what the daemon knows better.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::arguments::Status;
+use super::error::CliError;
+use super::output::Output;
+use super::quantity::size;
+use crate::catalog::{self, CatalogError, Root, VolumePaths, VolumeSummary};
+use crate::daemon::{Command, LiveStatus, Reply, ask};
+
+pub(super) fn run(root: &Root, verb: &Status, output: &Output) -> Result<(), CliError> {
+    let paths = root.volume(&verb.volume);
+    if !paths.dir().is_dir() {
+        return Err(CatalogError::NoSuchVolume { id: verb.volume.clone(), root: root.path().to_owned() }.into());
+    }
+    let merged = merged(&paths, catalog::summarize(&paths));
+    output.print(&merged.to_text(), &merged.to_json())
+}
+
+/// One volume: `on_disk` already has what the daemon says of its state.
+pub(super) struct Merged {
+    pub(super) on_disk: VolumeSummary,
+    pub(super) live: Option<LiveStatus>,
+}
+
+pub(super) fn merged(paths: &VolumePaths, mut on_disk: VolumeSummary) -> Merged {
+    let live = match ask(&paths.control_socket(), Command::Status) {
+        Ok(Reply::Status(live)) => Some(*live),
+        _ => None,
+    };
+    // A record on disk that the volume is terminal outranks a daemon that is still taking it down.
+    if let (Some(live), false) = (&live, on_disk.state == "terminal") {
+        on_disk.state.clone_from(&live.state);
+        on_disk.since = Some(live.since);
+        if live.cause.is_some() {
+            on_disk.cause.clone_from(&live.cause);
+        }
+    }
+    Merged { on_disk, live }
+}
+
+impl Merged {
+    pub(super) fn to_json(&self) -> Value {
+        let live = self.live.as_ref();
+        json!({
+            "volume_id": self.on_disk.volume_id,
+            "state": self.on_disk.state,
+            "cause": self.on_disk.cause,
+            "detail": self.on_disk.detail,
+            "since": self.on_disk.since,
+            "db_id": self.on_disk.db_id,
+            "kms_key": self.on_disk.kms_key,
+            "size_bytes": self.on_disk.size_bytes,
+            "file_system": self.on_disk.file_system,
+            "backing": self.on_disk.backing,
+            "pid": live.map(|live| live.pid),
+            "mount_point": live.and_then(|live| live.mount_point.as_deref()),
+            "device": live.and_then(|live| live.device.as_deref()),
+            "verified_at": live.and_then(|live| live.verified_at),
+            "unverified_s": live.map(|live| live.unverified_s),
+            "last_kms_error": live.and_then(|live| live.last_kms_error.as_deref()),
+            "key_memory": live.map(|live| live.key_memory.as_str()),
+            "refused": live.map(|live| &live.refused),
+        })
+    }
+
+    fn to_text(&self) -> String {
+        let volume = &self.on_disk;
+        let mut lines = vec![("volume", volume.volume_id.to_string())];
+        let since = volume.since.map_or_else(String::new, |since| format!(" since {}", to_the_second(since)));
+        lines.push(("state", format!("{}{since}", volume.state)));
+        let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
+        add("cause", volume.cause.clone());
+        add("detail", volume.detail.clone());
+        add("next", next_step(volume));
+        add("database", volume.db_id.clone());
+        add("KMS key", volume.kms_key.clone());
+        add("size", volume.size_bytes.map(size));
+        add("file system", volume.file_system.clone());
+        add("image", Some(volume.backing.display().to_string()));
+        if let Some(live) = &self.live {
+            add("mounted on", live.mount_point.clone());
+            add("device", live.device.clone());
+            add("daemon", Some(format!("pid {}, keys in {}", live.pid, live.key_memory)));
+            add("key verified", Some(verification(live)));
+            for refused in &live.refused {
+                add("not allowed", Some(refused.clone()));
+            }
+        }
+        lines.iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect()
+    }
+}
+
+fn verification(live: &LiveStatus) -> String {
+    let at = live.verified_at.map_or_else(|| "never".to_owned(), |at| to_the_second(at).to_string());
+    match (live.unverified_s, &live.last_kms_error) {
+        (_, Some(error)) => format!("{at}; unverified for {} s: {error}", live.unverified_s),
+        _ => at,
+    }
+}
+
+fn next_step(volume: &VolumeSummary) -> Option<String> {
+    match volume.state.as_str() {
+        "terminal" => Some("enable the key, create a new volume, restore the database from a backup".to_owned()),
+        "error" => Some(format!("`envol check {}` says more; the daemon's log is beside the image", volume.volume_id)),
+        _ => None,
+    }
+}
+
+fn to_the_second(at: Timestamp) -> Timestamp {
+    at.round(jiff::Unit::Second).unwrap_or(at)
+}

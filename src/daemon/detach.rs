@@ -1,0 +1,118 @@
+//! The order out: file system, loop device, image, header. Each step runs with a deadline in a child process.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::attached::Attached;
+use super::error::DaemonError;
+use super::holders;
+use crate::host::DeviceNumber;
+use crate::host::fuse_connection::FuseConnection;
+use crate::host::mounts::{self, Mounts};
+use crate::volume::{Ended, Phase};
+
+/// From the unmount of the image to the end of its last request.
+const FUSE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// From the unmount of the file system to the end of the loop device.
+const LOOP_DEADLINE: Duration = Duration::from_secs(10);
+
+impl Attached {
+    /// In good order or not at all: while somebody uses the file system or the image, nothing changes.
+    pub(super) fn detach(&mut self, force: bool) -> Result<(), DaemonError> {
+        let image = self.paths.mount_point();
+        // Whoever has the image open, beside the loop device, would lose what they write from now on.
+        self.release(&image, force)?;
+        if let Some(dir) = self.dir.clone() {
+            if force {
+                self.release(&dir, true)?;
+            }
+            if let Err(error) = mounts::unmount(&dir) {
+                self.release(&dir, false)?;
+                return Err(error.into());
+            }
+            self.dir = None;
+        }
+        if let Some(device) = self.device.take() {
+            device.clear()?;
+            device.wait_until_gone(LOOP_DEADLINE)?;
+        }
+        // A volume that failed has nothing left to sync, and must still be detachable.
+        if self.volume.ended().is_none() {
+            self.volume.sync()?;
+        }
+        self.unmount_image();
+        self.end_detached();
+        Ok(())
+    }
+
+    /// Makes sure that no process holds the file system mounted at `dir`; ends them, with `force`.
+    fn release(&self, dir: &Path, force: bool) -> Result<(), DaemonError> {
+        let device: Option<DeviceNumber> = Mounts::read()?.at(dir).map(|mount| mount.device);
+        match device {
+            Some(device) => holders::release(self.paths.id(), dir, &[device], force),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes down whatever was brought up, as far as it goes: after a failed attach, or when the mount was taken away.
+    pub(super) fn tear_down(&mut self) {
+        if let Some(dir) = self.dir.take()
+            && let Err(error) = mounts::unmount(&dir).or_else(|_| mounts::unmount_lazily(&dir))
+        {
+            tracing::warn!("{error}");
+        }
+        if let Some(device) = self.device.take()
+            && let Err(error) = device.clear()
+        {
+            tracing::warn!("{error}");
+        }
+        self.unmount_image();
+        self.end_detached();
+    }
+
+    /// Lazily, so that it works while somebody still has the image open; who has, gets errors from then on.
+    pub(super) fn unmount_image(&mut self) {
+        let Some(server) = self.fuse.take() else { return };
+        let warn = |result: Result<(), crate::host::HostError>| {
+            if let Err(error) = result {
+                tracing::warn!("{error}");
+            }
+        };
+        match FuseConnection::at(&self.paths.mount_point()) {
+            Ok(Some(connection)) => {
+                warn(connection.unmount());
+                if !server.ends_within(FUSE_DEADLINE) {
+                    warn(connection.abort());
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!("{error}"),
+        }
+        if server.ends_within(FUSE_DEADLINE)
+            && let Err(error) = server.join()
+        {
+            tracing::warn!("the front-end ended with an error: {error}");
+        }
+    }
+
+    pub(super) fn mount_is_gone(&self) -> bool {
+        self.fuse.as_ref().is_some_and(crate::fuse::FuseServer::has_ended)
+    }
+
+    pub(super) fn forget_runtime_files(&self) {
+        // Only names: the next attach makes them anew.
+        let _ = fs::remove_file(self.paths.control_socket());
+        let _ = fs::remove_file(self.paths.attach_link());
+        let _ = fs::remove_dir(self.paths.mount_point());
+    }
+
+    fn end_detached(&self) {
+        let reason = "it is not attached".to_owned();
+        self.volume.end(Ended { phase: Phase::Detached, reason, at: Timestamp::now() });
+        self.forget_runtime_files();
+    }
+}

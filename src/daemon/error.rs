@@ -1,0 +1,35 @@
+//! Why a volume could not be attached, or how serving it ended.
+
+use crate::catalog::CatalogError;
+use crate::host::HostError;
+use crate::volume::VolumeError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+
+    #[error(transparent)]
+    Host(#[from] HostError),
+
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+
+    #[error("cannot {action}: {source}")]
+    Io { action: &'static str, source: std::io::Error },
+
+    /// The key was revoked while the volume was served.
+    #[error("{0}")]
+    BecameTerminal(String),
+}
+
+impl DaemonError {
+    /// Somebody uses what had to be taken down.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Catalog(CatalogError::Busy(_)))
+    }
+
+    pub(super) fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { action, source }
+    }
+}

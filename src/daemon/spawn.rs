@@ -1,0 +1,94 @@
+//! Starts a daemon that outlives this command, and waits until it is ready or has said why not.
+//!
+//! The daemon is this same program, told to stay in the foreground; it reports as it would to systemd
+//! (<https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>), only that we listen.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::error::DaemonError;
+use crate::catalog::VolumePaths;
+
+/// How often to look whether the daemon is still there while it says nothing.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How a daemon that was started turned out.
+pub enum Started {
+    Ready {
+        pid: u32,
+    },
+    /// It ended before it was ready. `message` is its own account.
+    Ended {
+        status: ExitStatus,
+        message: String,
+    },
+}
+
+/// `arguments` must make this program run the daemon in the foreground. `progress` is called with what it says
+/// meanwhile.
+pub fn spawn_detached(
+    arguments: &[std::ffi::OsString],
+    paths: &VolumePaths,
+    mut progress: impl FnMut(&str),
+) -> Result<Started, DaemonError> {
+    paths.make_runtime_dir().map_err(DaemonError::io("make the runtime directory"))?;
+    let address = paths.runtime().join(format!("{}.{}.notify", paths.id(), std::process::id()));
+    let socket = UnixDatagram::bind(&address).map_err(DaemonError::io("make a socket to hear from the daemon"))?;
+    let result = start(arguments, paths, &address)
+        .and_then(|child| wait(child, &socket, &mut progress).map_err(DaemonError::io("hear from the daemon")));
+    // Nothing else would ever use it; a leftover is only a name.
+    let _ = fs::remove_file(&address);
+    result
+}
+
+fn start(
+    arguments: &[std::ffi::OsString],
+    paths: &VolumePaths,
+    notify: &std::path::Path,
+) -> Result<Child, DaemonError> {
+    let log = File::options().create(true).append(true).open(paths.log()).map_err(DaemonError::io("open its log"))?;
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0("envol")
+        .args(arguments)
+        .env("NOTIFY_SOCKET", notify)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    command.spawn().map_err(DaemonError::io("start the daemon"))
+}
+
+fn wait(mut child: Child, socket: &UnixDatagram, progress: &mut impl FnMut(&str)) -> io::Result<Started> {
+    socket.set_read_timeout(Some(LOOK_INTERVAL))?;
+    let mut message = String::new();
+    let mut ended = None;
+    let mut buffer = [0; 8192];
+    loop {
+        match socket.recv(&mut buffer) {
+            Ok(len) => {
+                for line in String::from_utf8_lossy(&buffer[..len]).lines() {
+                    if line == "READY=1" {
+                        return Ok(Started::Ready { pid: child.id() });
+                    }
+                    if let Some(status) = line.strip_prefix("STATUS=") {
+                        progress(status);
+                        status.clone_into(&mut message);
+                    }
+                }
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                // Once more after its end: its last words may have come between the two looks.
+                if let Some(status) = ended {
+                    return Ok(Started::Ended { status, message });
+                }
+                ended = child.try_wait()?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# All tests, set-up included: style, unit and property tests first, then those that mount. Run as root.
+#
+#   scripts/test.sh [ARGUMENT OF cargo test ...]
+set -euo pipefail
+. "$(dirname "$0")/prerequisites.sh"
+cd "$envol_repo"
+
+need_packages losetup=mount mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs fusermount3=fuse3 fio=fio psql=postgresql pg_ctlcluster=postgresql setpriv=util-linux
+need_rust
+need_python moto='moto[server]' flask=flask boto3=boto3 cryptography=cryptography
+need_kernel
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "style"
+if cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1; then
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+else
+    echo "not checked: this Rust has no rustfmt or clippy"
+fi
+if cargo deny --version >/dev/null 2>&1; then
+    cargo deny --offline --log-level error check bans licenses sources
+else
+    echo "not checked: cargo-deny is not installed (cargo install cargo-deny)"
+fi
+
+step "tests"
+cargo test --workspace --locked "$@"

@@ -1,0 +1,132 @@
+//! A volume is connected to this host and taken away again, and what was written is there the next time.
+
+mod harness;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+use std::time::Duration;
+
+use harness::{Host, wait_until};
+
+#[test]
+fn a_file_written_through_the_mount_is_there_after_attaching_again() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    let dir = host.directory("mnt");
+    let dir_text = dir.to_str().unwrap();
+
+    host.envol(&["attach", &volume, dir_text, "--owner", "nobody"]).expect_code(0);
+    assert_eq!(fs::metadata(&dir).unwrap().uid(), 65534);
+    fs::write(dir.join("greeting"), b"marker-4711-in-the-clear").unwrap();
+    let status = host.status(&volume);
+    assert_eq!(status["state"], "in-use");
+    assert_eq!(status["mount_point"], dir_text);
+    assert_eq!(status["unverified_s"], 0);
+
+    host.envol(&["detach", &volume]).expect_code(0);
+    assert_eq!(host.status(&volume)["state"], "available");
+    assert!(!dir.join("greeting").exists());
+
+    host.envol(&["attach", &volume, dir_text]).expect_code(0);
+    assert_eq!(fs::read(dir.join("greeting")).unwrap(), b"marker-4711-in-the-clear");
+    host.envol(&["detach", &volume]).expect_code(0);
+
+    // Not in the image, the header or any log; the control was the read above.
+    let found = Command::new("grep").args(["-r", "-l", "-a", "marker-4711"]).arg(host.root()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+#[test]
+fn a_second_attach_says_who_has_the_volume() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+    let pid = host.daemon_pid(&volume);
+    host.envol(&["attach", &volume, "--raw"]).expect_code(8).expect_stderr(&format!("pid {pid}"));
+    host.envol(&["delete", &volume, "--yes"]).expect_code(8);
+    host.envol(&["detach", &volume]).expect_code(0);
+    host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+}
+
+#[test]
+fn a_busy_volume_is_not_detached_and_its_holders_are_named() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    let dir = host.directory("mnt");
+    host.envol(&["attach", &volume, dir.to_str().unwrap()]).expect_code(0);
+    let mut holder = Command::new("sleep").arg("300").current_dir(&dir).spawn().unwrap();
+    host.envol(&["detach", &volume]).expect_code(8).expect_stderr(&format!("sleep (pid {})", holder.id()));
+    assert_eq!(host.status(&volume)["state"], "in-use");
+    fs::write(dir.join("still"), b"served").unwrap();
+    host.envol(&["detach", &volume, "--force"]).expect_code(0);
+    assert!(!holder.wait().unwrap().success());
+}
+
+#[test]
+fn the_bare_directory_lets_nobody_write_while_the_volume_is_away() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    let dir = host.directory("mnt");
+    host.envol(&["attach", &volume, dir.to_str().unwrap()]).expect_code(0);
+    fs::write(dir.join("on-the-volume"), b"yes").unwrap();
+    host.envol(&["detach", &volume]).expect_code(0);
+    let refused = fs::write(dir.join("beneath"), b"no");
+    assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EPERM));
+    assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o7777, 0);
+    // Deleting the volume makes it an ordinary directory again.
+    host.envol(&["delete", &volume, "--yes"]).expect_code(0);
+    fs::write(dir.join("beneath"), b"yes").unwrap();
+}
+
+#[test]
+fn a_killed_daemon_is_cleared_by_the_next_attach() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    let dir = host.directory("mnt");
+    let dir_text = dir.to_str().unwrap();
+    host.envol(&["attach", &volume, dir_text]).expect_code(0);
+    fs::write(dir.join("synced"), b"kept").unwrap();
+    fs::File::open(dir.join("synced")).unwrap().sync_all().unwrap();
+    host.kill_daemon(&volume);
+
+    let mut holder = Command::new("sleep").arg("300").current_dir(&dir).spawn().unwrap();
+    host.envol(&["attach", &volume, dir_text]).expect_code(8).expect_stderr(&format!("sleep (pid {})", holder.id()));
+    host.envol(&["attach", &volume, dir_text, "--force"]).expect_code(0);
+    assert!(!holder.wait().unwrap().success());
+    assert_eq!(fs::read(dir.join("synced")).unwrap(), b"kept");
+    host.envol(&["detach", &volume]).expect_code(0);
+}
+
+#[test]
+fn a_revoked_key_makes_the_volume_terminal_for_good() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    let dir = host.directory("mnt");
+    host.envol(&["attach", &volume, dir.to_str().unwrap(), "--probe-interval", "1s"]).expect_code(0);
+    fs::write(dir.join("before"), b"revocation").unwrap();
+    let pid = host.daemon_pid(&volume);
+
+    host.disable_key();
+    wait_until("terminal", Duration::from_secs(2), || host.status(&volume)["state"] == "terminal");
+    let status = host.status(&volume);
+    assert_eq!(status["cause"], "key-disabled");
+    assert!(status["since"].is_string());
+    wait_until("the daemon's end", Duration::from_secs(10), || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    assert!(fs::read(dir.join("before")).is_err());
+    assert_eq!(fs::write(dir.join("after"), b"x").unwrap_err().raw_os_error(), Some(libc::EPERM));
+
+    host.enable_key();
+    host.envol(&["attach", &volume, dir.to_str().unwrap()]).expect_code(6).expect_stderr("restore");
+}
+
+#[test]
+fn a_key_that_is_disabled_before_attach_refuses_and_changes_nothing() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    host.disable_key();
+    host.envol(&["attach", &volume, "--raw"]).expect_code(4).expect_stderr("DisabledException");
+    assert_eq!(host.status(&volume)["state"], "available");
+    host.enable_key();
+    host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+}

@@ -1,0 +1,308 @@
+//! A host of its own for each test: root directory, local KMS on a port of its own, and everything taken down again,
+//! also when the test fails.
+//!
+//! The daemon under test is always another process, and a watchdog aborts its FUSE connection when a test takes too
+//! long: whoever waits for it then gets an error instead of waiting for ever.
+
+#![allow(dead_code, unreachable_pub, reason = "every test binary is a crate of its own and uses a part of it")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const ENVOL: &str = env!("CARGO_BIN_EXE_envol");
+
+/// No step of any test takes this long on a busy machine.
+const WATCHDOG: Duration = Duration::from_secs(240);
+
+/// One root directory with a local KMS, a key under `alias/test`, and the volumes that a test makes.
+pub struct Host {
+    root: TempDir,
+    environment: Vec<(String, String)>,
+    kms: Mutex<Option<Child>>,
+    volumes: Mutex<Vec<String>>,
+    directories: Mutex<Vec<PathBuf>>,
+    done: Arc<AtomicBool>,
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Host {
+    /// With the local KMS running.
+    pub fn new() -> Self {
+        let root = TempDir::with_prefix("envol-test-").expect("a temporary directory");
+        let mut host = Self {
+            root,
+            environment: Vec::new(),
+            kms: Mutex::new(None),
+            volumes: Mutex::default(),
+            directories: Mutex::default(),
+            done: Arc::default(),
+        };
+        let port = free_port();
+        let init = host.envol(&["kms", "init", "--listen", &format!("127.0.0.1:{port}")]).expect_code(0);
+        for line in init.stdout.lines() {
+            let (name, value) = line.strip_prefix("export ").and_then(|line| line.split_once('=')).expect(line);
+            host.environment.push((name.to_owned(), value.trim_matches('\'').to_owned()));
+        }
+        host.start_kms();
+        let key = host.aws(&["create-key", "--query", "KeyMetadata.KeyId", "--output", "text"]).expect_code(0);
+        host.aws(&["create-alias", "--alias-name", "alias/test", "--target-key-id", key.stdout.trim()]).expect_code(0);
+        host.start_watchdog();
+        host
+    }
+
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The variables that `kms init` told to export.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    pub fn start_kms(&self) {
+        let mut child = self
+            .command(ENVOL)
+            .args(["--root", self.root_text(), "kms", "serve"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("envol kms serve");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let listening = lines.by_ref().map_while(Result::ok).any(|line| line.contains("listens on"));
+        assert!(listening, "the local KMS ended before it listened");
+        // Whatever it says later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        *self.kms.lock().expect("not poisoned") = Some(child);
+    }
+
+    /// SIGKILL: as an outage, and as a crash.
+    pub fn stop_kms(&self) {
+        if let Some(mut child) = self.kms.lock().expect("not poisoned").take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// A command with this host's AWS variables, and none of whoever runs the tests.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
+        command
+    }
+
+    pub fn envol(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.command(ENVOL);
+        command.args(["--root", self.root_text()]).args(arguments);
+        ran(&command.output().expect("envol runs"))
+    }
+
+    /// `envol --json …`, which must succeed.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let mut with_json = vec!["--json"];
+        with_json.extend(arguments);
+        let ran = self.envol(&with_json).expect_code(0);
+        serde_json::from_str(&ran.stdout).expect("one JSON object")
+    }
+
+    /// `aws kms …` as the administrator.
+    pub fn aws(&self, arguments: &[&str]) -> Ran {
+        let output = self.command("aws").arg("kms").args(arguments).output();
+        ran(&output.expect("the AWS CLI is not installed; scripts/test.sh installs it"))
+    }
+
+    /// The KMS key behind `alias/test`.
+    pub fn key_id(&self) -> String {
+        let described =
+            self.aws(&["describe-key", "--key-id", "alias/test", "--query", "KeyMetadata.KeyId", "--output", "text"]);
+        described.expect_code(0).stdout.trim().to_owned()
+    }
+
+    pub fn disable_key(&self) {
+        self.aws(&["disable-key", "--key-id", &self.key_id()]).expect_code(0);
+    }
+
+    pub fn enable_key(&self) {
+        self.aws(&["enable-key", "--key-id", &self.key_id()]).expect_code(0);
+    }
+
+    /// A volume under `alias/test`; its id.
+    pub fn create(&self, arguments: &[&str]) -> String {
+        let mut all = vec!["create", "--db-id", "db-TEST", "--kms-key", "alias/test"];
+        all.extend(arguments);
+        let id = self.envol(&all).expect_code(0).stdout.trim().to_owned();
+        self.volumes.lock().expect("not poisoned").push(id.clone());
+        id
+    }
+
+    /// An empty directory to mount on, given back its permissions at the end.
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let path = self.root().join(name);
+        fs::create_dir_all(&path).expect("a directory");
+        self.directories.lock().expect("not poisoned").push(path.clone());
+        path
+    }
+
+    pub fn status(&self, volume: &str) -> Value {
+        self.json(&["status", volume])
+    }
+
+    /// The daemon of an attached volume.
+    pub fn daemon_pid(&self, volume: &str) -> i32 {
+        let pid = self.status(volume)["pid"].as_i64().expect("attached");
+        i32::try_from(pid).expect("a pid")
+    }
+
+    pub fn kill_daemon(&self, volume: &str) {
+        let pid = rustix::process::Pid::from_raw(self.daemon_pid(volume)).expect("a pid");
+        let daemon = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("it lives");
+        rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::KILL).expect("kill -9");
+        let mut polled = [rustix::event::PollFd::new(&daemon, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut polled, None).expect("it ends");
+    }
+
+    /// The file or device with the ciphertext.
+    pub fn backing(&self, volume: &str) -> PathBuf {
+        fs::canonicalize(self.root().join("volumes").join(volume).join("backing")).expect("an image")
+    }
+
+    /// The image file of an attached volume.
+    pub fn image(&self, volume: &str) -> PathBuf {
+        self.root().join("volumes").join(volume).join("attach/image")
+    }
+
+    fn root_text(&self) -> &str {
+        self.root.path().to_str().expect("a temporary directory has a plain name")
+    }
+
+    fn start_watchdog(&self) {
+        let (done, root) = (Arc::clone(&self.done), self.root.path().to_owned());
+        std::thread::spawn(move || {
+            let until = Instant::now() + WATCHDOG;
+            while !done.load(Ordering::Relaxed) {
+                if Instant::now() > until {
+                    eprintln!("watchdog: aborting the FUSE connections below {}", root.display());
+                    volumes_below(&root).iter().for_each(|id| abort_connection(id));
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        let failing = std::thread::panicking();
+        for id in volumes_below(self.root.path()) {
+            if failing {
+                let log = fs::read_to_string(self.root().join("volumes").join(&id).join("daemon.log"));
+                eprintln!("-- log of {id}:\n{}", log.unwrap_or_default());
+            }
+            let detached = self.envol(&["detach", &id, "--force"]);
+            if detached.code != 0 {
+                clear(&id);
+            }
+            let _ = self.envol(&["delete", &id, "--yes"]);
+        }
+        for directory in self.directories.lock().expect("not poisoned").iter() {
+            let _ = Command::new("chattr").args(["-i"]).arg(directory).stderr(Stdio::null()).status();
+            let _ = Command::new("chmod").args(["755"]).arg(directory).stderr(Stdio::null()).status();
+        }
+        self.stop_kms();
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn expect_stderr(self, part: &str) -> Self {
+        assert!(self.stderr.contains(part), "no {part:?} in: {}", self.stderr);
+        self
+    }
+}
+
+pub fn ran(output: &Output) -> Ran {
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Waits for a state, with a deadline.
+#[track_caller]
+pub fn wait_until(what: &str, deadline: Duration, mut reached: impl FnMut() -> bool) {
+    let until = Instant::now() + deadline;
+    while !reached() {
+        assert!(Instant::now() < until, "{what} did not happen within {deadline:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Nobody listens on it now; a port of its own for each test.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn volumes_below(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root.join("volumes")).into_iter().flatten();
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("vol-"))
+        .collect()
+}
+
+fn abort_connection(id: &str) {
+    if let Ok(Some(connection)) = envol::host::fuse_connection::FuseConnection::at(&runtime_dir().join(id)) {
+        let _ = connection.abort();
+    }
+}
+
+fn runtime_dir() -> PathBuf {
+    PathBuf::from("/run/envol")
+}
+
+/// What a test that failed, or a daemon that was killed, left of one volume.
+fn clear(id: &str) {
+    use envol::host::{loop_device::LoopDevice, mounts, processes};
+    abort_connection(id);
+    let mount_point = runtime_dir().join(id);
+    for device in LoopDevice::backed_by(&mount_point.join("image")).unwrap_or_default() {
+        if let Ok(number) = device.device_number() {
+            let holders = processes::holders_of(&[number]).unwrap_or_default();
+            let _ = processes::end(&holders, Duration::ZERO, Duration::from_secs(5));
+            for mount in mounts::Mounts::read().unwrap_or_default().of_device(number) {
+                let _ = mounts::unmount_lazily(&mount.mount_point);
+            }
+        }
+        let _ = device.clear();
+    }
+    if let Ok(Some(connection)) = envol::host::fuse_connection::FuseConnection::at(&mount_point) {
+        let _ = connection.unmount();
+    }
+    let _ = fs::remove_dir(&mount_point);
+}

@@ -55,14 +55,16 @@ fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
     }
 }
 
-/// Logs go to stderr: warnings, more with `-v`, or as `RUST_LOG` says.
+/// Logs go to stderr: warnings, more with `-v`, or as `RUST_LOG` says. Only our own crates log more: what the AWS SDK
+/// says at its finest includes the bodies of requests.
 fn start_logging(verbose: u8) {
     use tracing_subscriber::EnvFilter;
-    let default = match verbose {
+    let ours = match verbose {
         0 => "warn",
         1 => "info",
         _ => "debug",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,envol={ours},kms_client={ours},local_kms={ours}")));
     tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
 }

@@ -135,7 +135,9 @@ fn prove_attachable(request: &CreateRequest, keys: &WrappedKeys) -> Result<Heade
         context: request.database_id.encryption_context(&request.id),
         profile: request.kms_profile.clone(),
     };
-    Ok(unwrap_volume_key(&area, &unwrap)?.header_mac_key()?)
+    let volume_key =
+        unwrap_volume_key(&area, &unwrap).map_err(|source| CatalogError::Unwrap { id: request.id.clone(), source })?;
+    Ok(volume_key.header_mac_key()?)
 }
 
 fn make(

@@ -37,8 +37,8 @@ pub enum CatalogError {
     #[error("volume {id}: {problem}. Nothing was served and nothing was written")]
     NotOurs { id: VolumeId, problem: String },
 
-    #[error("the volume key could not be unwrapped: {0}")]
-    Unwrap(#[from] UnwrapError),
+    #[error("the key of volume {id} could not be unwrapped: {source}")]
+    Unwrap { id: VolumeId, source: UnwrapError },
 
     #[error(transparent)]
     Secret(#[from] SecretError),

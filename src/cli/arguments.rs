@@ -13,15 +13,15 @@ use crate::format::{DatabaseName, FileSystemKind, VolumeId};
 #[command(name = "envol", version, max_term_width = 100)]
 pub(super) struct Arguments {
     /// Where volumes are kept [default: /var/lib/envol as root, else the XDG data folder]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 100)]
     pub(super) root: Option<PathBuf>,
 
     /// Print one JSON object
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 101)]
     pub(super) json: bool,
 
     /// Log more to stderr; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 102)]
     pub(super) verbose: u8,
 
     #[command(subcommand)]

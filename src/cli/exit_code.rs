@@ -53,10 +53,8 @@ impl ExitStatus {
             CatalogError::NotOurs { .. } => Self::NotOurs,
             CatalogError::Host(error) => Self::of_host(error),
             CatalogError::Secret(_) => Self::HostLacks,
-            CatalogError::Unwrap(UnwrapError::Kms(error)) => Self::of_kms(error),
-            CatalogError::Unwrap(UnwrapError::OtherKmsKey { .. } | UnwrapError::NotAVolumeKey { .. }) => Self::NotOurs,
-            CatalogError::Unwrap(UnwrapError::Secret(_)) => Self::HostLacks,
-            CatalogError::Unwrap(UnwrapError::Helper(_)) | CatalogError::Io { .. } => Self::Unexpected,
+            CatalogError::Unwrap { source, .. } => Self::of_unwrap(source),
+            CatalogError::Io { .. } => Self::Unexpected,
             CatalogError::Store(error) => Self::of_store(error),
         }
     }
@@ -68,6 +66,15 @@ impl ExitStatus {
                 Self::Usage
             }
             StoreError::NoSpace { .. } | StoreError::Io { .. } => Self::Unexpected,
+        }
+    }
+
+    pub(super) fn of_unwrap(error: &UnwrapError) -> Self {
+        match error {
+            UnwrapError::Kms(error) => Self::of_kms(error),
+            UnwrapError::OtherKmsKey { .. } | UnwrapError::NotAVolumeKey { .. } => Self::NotOurs,
+            UnwrapError::Secret(_) => Self::HostLacks,
+            UnwrapError::Helper(_) => Self::Unexpected,
         }
     }
 

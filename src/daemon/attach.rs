@@ -2,12 +2,13 @@
 //! system, serve.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::attached::Attached;
 use super::error::DaemonError;
+use super::options::AttachOptions;
 use super::readiness::report;
 use super::serve::serve;
 use super::{hardening, leftovers};
@@ -18,7 +19,6 @@ use crate::host::file_system::{self, minimum_size_bytes};
 use crate::host::loop_device::LoopDevice;
 use crate::host::tools::Tool;
 use crate::host::{HostError, guard, mounts};
-use crate::revocation::GuardianOptions;
 use crate::secret::{LockedArea, SecretError, UnwrapError, UnwrapRequest, VolumeKey, unwrap_volume_key};
 use crate::store::{FileStore, Store, StoreError};
 use crate::volume::{Volume, VolumeKeys};
@@ -28,23 +28,6 @@ const OWNER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// For a directory that was guarded already, and nobody knows any more how it was before.
 const DEFAULT_MODE: u32 = 0o755;
-
-/// What a person asks of `attach`, checked as far as that goes without the volume.
-#[derive(Clone, Debug)]
-pub struct AttachOptions {
-    /// Where to mount the volume's file system; without, only the image is shown.
-    pub dir: Option<PathBuf>,
-    /// The file system to make on a blank volume, and to expect on any other; without, ext4 or what is there.
-    pub file_system: Option<FileSystemKind>,
-    /// `USER[:GROUP]` as chown(1) takes it: who owns the root of the file system.
-    pub owner: Option<String>,
-    /// Make a file system even where an earlier attempt was interrupted or something was written.
-    pub mkfs: bool,
-    /// End the processes that hold on to what a killed daemon left mounted.
-    pub force: bool,
-    pub kms_profile: Option<String>,
-    pub guardian: GuardianOptions,
-}
 
 /// Attaches the volume and serves it until it is detached or terminal.
 pub fn run(root: &Root, paths: &VolumePaths, options: &AttachOptions) -> Result<(), DaemonError> {
@@ -112,7 +95,7 @@ fn unwrap(
         error @ (UnwrapError::OtherKmsKey { .. } | UnwrapError::NotAVolumeKey { .. }) => {
             CatalogError::NotOurs { id: paths.id().clone(), problem: error.to_string() }.into()
         }
-        error => CatalogError::from(error).into(),
+        source => CatalogError::Unwrap { id: paths.id().clone(), source }.into(),
     })
 }
 

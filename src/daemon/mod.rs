@@ -14,13 +14,15 @@ mod error;
 mod hardening;
 mod holders;
 mod leftovers;
+mod options;
 mod readiness;
 mod serve;
 mod spawn;
 mod terminal;
 
-pub use attach::{AttachOptions, run};
+pub use attach::run;
 pub use control::{Command, ControlError, LiveStatus, Reply, ask};
 pub use error::DaemonError;
+pub use options::AttachOptions;
 pub use readiness::report_failure;
 pub use spawn::{Started, spawn_detached};

@@ -13,10 +13,10 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::attach::AttachOptions;
 use super::attached::{Attached, Shared};
 use super::control::{Command, MAX_LINE_BYTES, PROTOCOL_VERSION, Reply, Request};
 use super::error::DaemonError;
+use super::options::AttachOptions;
 use crate::catalog::{VolumePaths, terminal_record, write_terminal_record};
 use crate::revocation::{KeyGuardian, KmsSource, Revocation};
 use crate::store::Store;

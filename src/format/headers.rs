@@ -86,10 +86,7 @@ pub struct Repair {
 pub enum HeaderError {
     #[error("this is not the image of an envol volume: it has no superblock")]
     NotAVolume,
-    #[error(
-        "both superblock copies are damaged: copy A {a}; copy B {b}. \
-         If there is a header backup, `envol header restore` brings it back"
-    )]
+    #[error("both superblock copies are damaged: copy A {a}; copy B {b}")]
     BothDamaged { a: Damage, b: Damage },
     #[error("superblock copy {copy} {damage}")]
     Refused { copy: HeaderCopy, damage: Damage },
@@ -109,7 +106,9 @@ impl Headers {
             (Ok(a), Ok(b)) => Self::choose(a, b),
             (Ok(newest), Err(damage)) => Ok(Self { serving: A, newest, other: OtherCopy::Corrupt(damage) }),
             (Err(damage), Ok(newest)) => Ok(Self { serving: B, newest, other: OtherCopy::Corrupt(damage) }),
-            (Err(Damage::Foreign), Err(Damage::Foreign)) => Err(HeaderError::NotAVolume),
+            (Err(Damage::Foreign | Damage::Truncated { .. }), Err(Damage::Foreign | Damage::Truncated { .. })) => {
+                Err(HeaderError::NotAVolume)
+            }
             (Err(a), Err(b)) => Err(HeaderError::BothDamaged { a, b }),
         }
     }

@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::output::Output;
 use super::quantity::size;
 use crate::catalog::{self, CatalogError, Root, VolumePaths, VolumeSummary};
-use crate::daemon::{Command, LiveStatus, Reply, ask};
+use crate::daemon::{Command, ControlError, LiveStatus, Reply, ask};
 
 pub(super) fn run(root: &Root, verb: &Status, output: &Output) -> Result<(), CliError> {
     let paths = root.volume(&verb.volume);
@@ -28,7 +28,13 @@ pub(super) struct Merged {
 pub(super) fn merged(paths: &VolumePaths, mut on_disk: VolumeSummary) -> Merged {
     let live = match ask(&paths.control_socket(), Command::Status) {
         Ok(Reply::Status(live)) => Some(*live),
-        _ => None,
+        Ok(_) | Err(ControlError::NotAttached) => None,
+        Err(error) if on_disk.state == "available" => {
+            on_disk.state = "in-use".to_owned();
+            on_disk.cause = Some(format!("its daemon does not answer: {error}"));
+            None
+        }
+        Err(_) => None,
     };
     // A record on disk that the volume is terminal outranks a daemon that is still taking it down.
     if let (Some(live), false) = (&live, on_disk.state == "terminal") {

@@ -11,8 +11,11 @@ use serde::{Deserialize, Serialize};
 /// Raised when a question or an answer changes its meaning.
 pub(super) const PROTOCOL_VERSION: u32 = 1;
 
+/// A healthy daemon answers at once.
+const STATUS_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Unmounting a database's file system writes back all that is dirty.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(600);
+const DETACH_DEADLINE: Duration = Duration::from_secs(600);
 
 /// No question is longer.
 pub(super) const MAX_LINE_BYTES: u64 = 64 << 10;
@@ -84,7 +87,12 @@ pub fn ask(socket: &Path, command: Command) -> Result<Reply, ControlError> {
         }
         Err(error) => return Err(error.into()),
     };
-    stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+    let deadline = match command {
+        Command::Status => STATUS_DEADLINE,
+        Command::Detach { .. } => DETACH_DEADLINE,
+    };
+    stream.set_read_timeout(Some(deadline))?;
+    stream.set_write_timeout(Some(STATUS_DEADLINE))?;
     let mut line = serde_json::to_vec(&Request { version: PROTOCOL_VERSION, command }).map_err(io::Error::from)?;
     line.push(b'\n');
     stream.write_all(&line)?;

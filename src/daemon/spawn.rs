@@ -8,13 +8,13 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::error::DaemonError;
 use crate::catalog::VolumePaths;
-
-/// How often to look whether the daemon is still there while it says nothing.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How a daemon that was started turned out.
 pub enum Started {
@@ -64,31 +64,36 @@ fn start(
 }
 
 fn wait(mut child: Child, socket: &UnixDatagram, progress: &mut impl FnMut(&str)) -> io::Result<Started> {
-    socket.set_read_timeout(Some(LOOK_INTERVAL))?;
+    socket.set_nonblocking(true)?;
+    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
     let mut message = String::new();
-    let mut ended = None;
     let mut buffer = [0; 8192];
     loop {
-        match socket.recv(&mut buffer) {
-            Ok(len) => {
-                for line in String::from_utf8_lossy(&buffer[..len]).lines() {
-                    if line == "READY=1" {
-                        return Ok(Started::Ready { pid: child.id() });
-                    }
-                    if let Some(status) = line.strip_prefix("STATUS=") {
-                        progress(status);
-                        status.clone_into(&mut message);
-                    }
+        let mut polled = [PollFd::new(socket, PollFlags::IN), PollFd::new(&process, PollFlags::IN)];
+        match poll(&mut polled, None) {
+            Err(Errno::INTR) => continue,
+            polled => polled?,
+        };
+        // Asked before the socket is read: by then its last words are there.
+        let ended = !polled[1].revents().is_empty();
+        loop {
+            let len = match socket.recv(&mut buffer) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            for line in String::from_utf8_lossy(&buffer[..len]).lines() {
+                if line == "READY=1" {
+                    return Ok(Started::Ready { pid: child.id() });
+                }
+                if let Some(status) = line.strip_prefix("STATUS=") {
+                    progress(status);
+                    status.clone_into(&mut message);
                 }
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                // Once more after its end: its last words may have come between the two looks.
-                if let Some(status) = ended {
-                    return Ok(Started::Ended { status, message });
-                }
-                ended = child.try_wait()?;
-            }
-            Err(error) => return Err(error),
+        }
+        if ended {
+            return Ok(Started::Ended { status: child.wait()?, message });
         }
     }
 }

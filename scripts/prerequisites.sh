@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: installs what is missing on Debian 12, and says plainly what it cannot install.
 #
 # Debian packages come from apt; Python packages go into a virtual environment under target/, so that nothing of the
@@ -39,14 +40,14 @@ need_packages() {
 
 # Rust 1.95 or newer: what is there, rustup's, or Debian's rustc-web.
 need_rust() {
-    [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
-    need_packages cc=gcc
-    need_packages cargo=cargo-web rustc=rustc-web
-    local version
-    version=$(rustc --version | sed 's/^rustc \([0-9]*\)\.\([0-9]*\).*/\1 \2/')
-    set -- $version
-    [ "$1" -gt 1 ] || [ "$2" -ge 95 ] ||
-        give_up "Rust 1.95 or newer is needed, and $(rustc --version) is installed (rustup update, or Debian's rustc-web)."
+    # shellcheck source=/dev/null
+    [ ! -f "${HOME:-/root}/.cargo/env" ] || . "${HOME:-/root}/.cargo/env"
+    need_packages cc=gcc cc=libc6-dev cargo=cargo-web rustc=rustc-web
+    local version major minor
+    version=$(rustc --version) || give_up "rustc does not run: $(command -v rustc)"
+    IFS=' .' read -r _ major minor _ <<<"$version"
+    [ "$major" -gt 1 ] || [ "$minor" -ge 95 ] ||
+        give_up "Rust 1.95 or newer is needed, and $version is installed (rustup update, or Debian's rustc-web)."
 }
 
 # need_python MODULE=PACKAGE... : a Python that has them all, first on the PATH.

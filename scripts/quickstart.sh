@@ -1,0 +1,369 @@
+#!/usr/bin/env bash
+# The whole story on one machine: a Postgres on a volume under a KMS key, and the key revoked. Run as root on Debian 12.
+#
+# Installs what is missing, builds, and does each step for real; every line says what it does, how long that took and
+# what was seen. It ends with an error at the first thing that is not as it should be. Whatever it makes lies in a
+# directory of its own under /var/tmp and is gone afterwards, also when it is interrupted; what a run that was killed
+# left behind is cleared by the next one.
+set -euo pipefail
+# Messages of PostgreSQL and grep are compared below; the caller's AWS account and databases are none of our business.
+export LC_ALL=C
+unset "${!AWS_@}" "${!PG@}"
+
+readonly volume_size=2GiB scale=10 run_s=10 probe_interval=2s
+# Not the clone: user postgres may not be able to look into it. Not /tmp: that may be memory.
+readonly place_pattern=/var/tmp/envol-quickstart.
+
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/prerequisites.sh"
+cd "$envol_repo"
+exec 3>&1
+[ "$(id -u)" = 0 ] || give_up "run this as root: it mounts file systems on loop devices."
+readonly notes=$envol_repo/target/quickstart
+readonly log=$notes/log database_log=$notes/postgres.log kms_log=$notes/kms.log
+mkdir -p "$notes"
+
+# --- what is printed
+
+now_us() { printf '%s' "${EPOCHREALTIME/[.,]/}"; }
+elapsed() { local us=$(($(now_us) - $1)); printf '%d.%d s' $((us / 1000000)) $((us / 100000 % 10)); }
+
+# step WHAT IT DOES
+step() {
+    step=$1 step_began=$(now_us) seen_it=
+    printf '%9s  %-38s' "$(elapsed "$began")" "$step" >&3
+    printf '\n== %s\n' "$step" >>"$log"
+}
+
+# seen WHAT WAS SEEN
+seen() {
+    seen_it=yes
+    printf '%9s  %s\n' "$(elapsed "$step_began")" "$*" >&3
+    printf -- '-- %s\n' "$*" >>"$log"
+}
+
+# Ends the script; the clean-up follows.
+fail() {
+    [ -n "${seen_it-yes}" ] || printf '\n' >&3
+    seen_it=yes reason=$*
+    printf '%s: %s\n%s: details are in %s\n' "$(basename "$0")" "$*" "$(basename "$0")" "$log" >&3
+    exit 1
+}
+give_up() { fail "$*"; }
+
+# --- how commands are run: never with descriptor 3, what is printed, nor with 9, the lock
+
+# start LOG COMMAND... : in the background, in a process group of its own, where Ctrl-C does not reach it.
+start() {
+    printf '+ %s\n' "${*:2}" >>"$log"
+    set -m
+    "${@:2}" </dev/null >>"$1" 2>&1 3>&- 9>&- &
+    set +m
+}
+
+# Waited for like this, a signal to the script interrupts the waiting; the clean-up ends the command in good order.
+run() {
+    start "$log" "$@"
+    running=$! running_name=$1
+    local code=0
+    wait "$running" || code=$?
+    running=
+    return "$code"
+}
+
+# Its standard output is the answer.
+ask() {
+    printf '+ %s\n' "$*" >>"$log"
+    # shellcheck disable=SC2094 # both only append
+    "$@" </dev/null 2>>"$log" 3>&- 9>&- | tee -a "$log"
+}
+
+envol() { "$envol_binary" --root "$place/envol" "$@"; }
+# The endpoint is named, because an AWS CLI from before 2.13 (Debian's) does not know AWS_ENDPOINT_URL_KMS.
+aws_kms() { aws --endpoint-url "$AWS_ENDPOINT_URL_KMS" --output text kms "$@"; }
+as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
+sql() { "$postgres_bin/psql" -h "$place/socket" -U postgres -X -q -A -t -v ON_ERROR_STOP=1 -c "$1" postgres; }
+
+# until_true SECONDS COMMAND... : waits for a state.
+until_true() {
+    local deadline=$(($(now_us) + $1 * 1000000))
+    shift
+    until "$@"; do
+        [ "$(now_us)" -lt "$deadline" ] || return 1
+        sleep 0.1
+    done
+}
+
+# --- clean-up: knows a run by its directory alone, so that it serves for a run that was killed, too
+
+# processes NAME... : the pids of these programs that were started for $place. Nothing else has its name in the arguments.
+processes() {
+    local argv program
+    for argv in /proc/[0-9]*/cmdline; do
+        program=$(readlink "${argv%/cmdline}/exe") || continue
+        program=${program% (deleted)}
+        [[ " $* " == *" ${program##*/} "* ]] || continue
+        tr '\0' ' ' <"$argv" | grep -q -F "$place/" || continue
+        argv=${argv#/proc/}
+        echo "${argv%/cmdline}"
+    done 2>/dev/null
+}
+none_left() { [ -z "$(processes "$@")" ]; }
+
+# end SIGNAL SECONDS NAME... : asks them to end, and waits.
+end() {
+    local signal=$1 patience_s=$2 pid
+    shift 2
+    for pid in $(processes "$@"); do kill -s "$signal" "$pid" || true; done
+    until_true "$patience_s" none_left "$@"
+}
+
+# The volume is detached and deleted as a person would do it. If its daemon is gone, what that left is taken down by
+# the loop device's own number.
+clear_volume() {
+    local volume=$1 shown=/run/envol/$1 device mounted_on
+    cat "$place/envol/volumes/$volume/daemon.log" || true
+    [ ! -x "$envol_binary" ] || timeout 60 "$envol_binary" --root "$place/envol" detach "$volume" --force || true
+    losetup --list --noheadings --output NAME,BACK-FILE | awk -v "file=$shown/image" '$2 == file { print $1 }' |
+        while read -r device; do
+            awk -v "device=$device" '$1 == device { print $2 }' /proc/mounts |
+                while read -r mounted_on; do umount "$mounted_on" || umount -l "$mounted_on" || true; done
+            losetup --detach "$device" || true
+        done
+    ! grep -q " $shown " /proc/mounts || umount "$shown" || umount -l "$shown" || true
+    [ ! -d "$shown" ] || rmdir "$shown" || true
+    rm -f "$shown.sock"
+    [ ! -x "$envol_binary" ] || timeout 60 "$envol_binary" --root "$place/envol" delete "$volume" --yes || true
+}
+
+# Ends and removes everything of the run in $place. Says nothing; fails if something is left.
+clear_place() {
+    local directory volumes=()
+    # An attach that is under way is waited for: half an attach is harder to take back than a whole one.
+    until_true 20 no_attach_under_way || true
+    end TERM 5 psql pgbench initdb || end KILL 5 psql pgbench initdb || true
+    end INT 10 postgres || end QUIT 5 postgres || end KILL 5 postgres || true
+    for directory in "$place"/envol/volumes/vol-*; do
+        [ -d "$directory" ] || continue
+        volumes+=("${directory##*/}")
+        clear_volume "${directory##*/}"
+    done
+    end TERM 10 envol || {
+        end KILL 5 envol || true
+        # A daemon that had to be killed leaves the rest to us.
+        for directory in "${volumes[@]}"; do clear_volume "$directory"; done
+    }
+    ! grep -q -F " $place/" /proc/mounts || return 1
+    [ ! -d "$place/mnt" ] || chattr -i "$place/mnt" || true
+    rm -rf --one-file-system "$place"
+    nothing_left "${volumes[@]}"
+}
+
+# An `envol attach` that is not the daemon itself is waiting for one.
+no_attach_under_way() {
+    local pid
+    for pid in $(processes envol); do
+        tr '\0' ' ' <"/proc/$pid/cmdline" | grep -v -e --foreground | grep -q ' attach ' && return 1
+    done 2>/dev/null
+    return 0
+}
+
+# nothing_left VOLUME... : no process, mount, loop device, directory.
+nothing_left() {
+    local volume
+    none_left envol postgres psql pgbench initdb || return 1
+    [ ! -e "$place" ] || return 1
+    for volume in "$@"; do
+        ! grep -q -F "/run/envol/$volume" /proc/mounts || return 1
+        ! losetup --list --noheadings --output BACK-FILE | grep -q -F "/run/envol/$volume/" || return 1
+        [ ! -e "/run/envol/$volume" ] && [ ! -e "/run/envol/$volume.sock" ] || return 1
+    done
+}
+
+# What a run left that was killed before it could clean up.
+clear_last_run() {
+    [ -f "$notes/place" ] || return 0
+    place=$(<"$notes/place")
+    if [[ "$place" == "$place_pattern"* && -d "$place" && -O "$place" ]]; then
+        step "clear what an earlier run left"
+        clear_place >>"$log" 2>&1 || fail "$place could not be cleared."
+        seen "$place is gone"
+    fi
+    rm "$notes/place"
+    place=
+}
+
+# On every end of the script, after the last step too.
+clean_up() {
+    local status=$?
+    trap '' INT TERM HUP
+    trap - EXIT
+    set +e
+    # Bash would report each child that is ended here.
+    exec 2>>"$log"
+    # Our own commands end by themselves soon, and better whole than half.
+    if [ -n "$running" ] && [ "$running_name" != envol ]; then
+        kill -s TERM -- "-$running"
+        wait "$running"
+    fi
+    if [ "$status" -ne 0 ] && [ -z "$reason" ]; then
+        [ -n "$seen_it" ] || printf '\n' >&3
+        printf '%s: "%s" did not work; details are in %s\n' "$(basename "$0")" "${step:-start}" "$log" >&3
+    fi
+    if [ -n "$place" ]; then
+        step "clean up"
+        if clear_place >>"$log" 2>&1; then
+            rm -f "$notes/place"
+            seen "no process, mount, loop device or file is left"
+        else
+            [ "$status" -ne 0 ] || status=1
+            seen "something is left; see $log, and run this again"
+        fi
+    fi
+    [ "$status" -ne 0 ] || printf '%9s  done\n' "$(elapsed "$began")" >&3
+    exit "$status"
+}
+
+interrupted() {
+    trap '' INT TERM HUP
+    [ -n "${seen_it-yes}" ] || printf '\n' >&3
+    seen_it=yes reason="interrupted"
+    printf '%s: interrupted\n' "$(basename "$0")" >&3
+    exit "$1"
+}
+
+# --- the steps
+
+began=$(now_us) step='' step_began=$began seen_it=yes reason='' running='' running_name='' place=''
+envol_binary=${CARGO_TARGET_DIR:-$envol_repo/target}/release/envol
+exec 9>"$notes/lock"
+flock -n 9 || fail "another run is under way in this clone."
+: >"$log"
+trap clean_up EXIT
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM
+trap 'interrupted 129' HUP
+printf '%9s  %-38s%9s  %s\n' at step took seen >&3
+
+step "install what is missing"
+need_everything() {
+    need_packages losetup=mount mkfs.ext4=e2fsprogs fusermount3=fuse3 setpriv=util-linux pg_ctlcluster=postgresql
+    need_kernel
+    need_rust
+    # shellcheck disable=SC2119 # no module: only the AWS CLI
+    need_python
+}
+need_everything >>"$log" 2>&1
+postgres_bin=$(find /usr/lib/postgresql/*/bin -name initdb -printf '%h\n' 2>/dev/null | sort -V | tail -n 1)
+[ -n "$postgres_bin" ] || fail "no PostgreSQL server under /usr/lib/postgresql, where Debian has it."
+installed=$(sed -n 's/^installing //p' "$log" | paste -s -d ' ')
+seen "${installed:-nothing was missing}"
+
+clear_last_run
+
+step "build envol for release"
+run cargo build --release --locked || fail "cargo could not build envol."
+seen "$(ask "$envol_binary" --version), $(($(stat -c %s "$envol_binary") >> 20)) MiB, with $(rustc --version | cut -d ' ' -f 1,2)"
+
+# From here on nothing leaves this machine.
+export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
+place=$(mktemp -d "${place_pattern}XXXXXX")
+echo "$place" >"$notes/place"
+chmod 755 "$place"
+mkdir "$place/mnt"
+install -d -o postgres -m 700 "$place/socket"
+
+step "start the local KMS"
+# Below the ports that the kernel gives to clients.
+for _ in {1..20}; do
+    port=$((20000 + RANDOM % 10000))
+    (exec 4<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+done
+eval "$(ask envol kms init --listen "127.0.0.1:$port")"
+: >"$kms_log"
+start "$kms_log" envol kms serve
+until_true 10 grep -q "listens on" "$kms_log" || fail "the local KMS does not start: $(tail -n 1 "$kms_log")"
+seen "$AWS_ENDPOINT_URL_KMS, profile $AWS_PROFILE"
+
+step "make a KMS key with the AWS CLI"
+key=$(ask aws_kms create-key --query KeyMetadata.KeyId) || fail "the AWS CLI could not make a key."
+run aws_kms create-alias --alias-name alias/quickstart --target-key-id "$key" || fail "the AWS CLI could not make an alias."
+seen "$key, alias/quickstart"
+
+step "create a volume of $volume_size"
+volume=$(ask envol create --db-id db-QUICKSTART --size "$volume_size" --kms-key alias/quickstart) || fail "no volume was made."
+image=$(readlink -f "$place/envol/volumes/$volume/backing")
+seen "$volume, its image takes $(du -m "$image" | cut -f 1) MiB"
+
+step "attach it with ext4"
+run envol attach "$volume" "$place/mnt" --fs ext4 --owner postgres --probe-interval "$probe_interval" ||
+    fail "the volume could not be attached."
+mounted=$(awk -v "dir=$place/mnt" '$2 == dir { print $3 " from " $1 }' /proc/mounts)
+[[ "$mounted" == "ext4 from /dev/loop"* ]] || fail "there is no ext4 at $place/mnt."
+seen "$mounted at $place/mnt"
+
+state() { envol status "$volume" | awk '$1 == "state" { $1 = ""; print substr($0, 2) }'; }
+step "ask for its status"
+[[ "$(ask envol --json status "$volume")" == *'"state":"in-use"'* ]] || fail "the volume is not in use."
+seen "$(state)"
+
+step "start PostgreSQL on it"
+run as_postgres "$postgres_bin/initdb" -D "$place/mnt/data" -U postgres -A trust || fail "initdb failed."
+: >"$database_log"
+start "$database_log" as_postgres "$postgres_bin/postgres" -D "$place/mnt/data" -k "$place/socket" -c listen_addresses=
+until_true 30 "$postgres_bin/pg_isready" -q -h "$place/socket" || fail "PostgreSQL does not start; see $database_log"
+seen "$("$postgres_bin/postgres" --version), data in $place/mnt/data"
+
+step "pgbench, scale $scale, for $run_s s"
+run "$postgres_bin/pgbench" -h "$place/socket" -U postgres -i -q -s "$scale" postgres || fail "pgbench could not fill its tables."
+run "$postgres_bin/pgbench" -h "$place/socket" -U postgres -c 4 -j 2 -T "$run_s" postgres || fail "pgbench failed."
+tps=$(sed -n 's/^tps = \([0-9]*\).*/\1/p' "$log" | tail -n 1)
+[ "${tps:-0}" -gt 0 ] || fail "pgbench reported no transactions."
+seen "$tps transactions per second"
+
+step "look for a row in the image"
+marker=plaintext-$RANDOM$RANDOM$RANDOM-marker
+run sql "create table note as select '$marker' as text; checkpoint" || fail "the row could not be written."
+sync -f "$place/mnt"
+# NUL as the end of a line, or a hole in the image would be one line of gigabytes. The same command for both.
+files_with_row() { grep -r -l -a -z -F "$marker" "$@"; }
+found=$(ask files_with_row "$place/mnt") ||
+    fail "the row is not found through the mount, so that not finding it elsewhere would mean nothing."
+code=0
+leaks=$(ask files_with_row "$place/envol" "$kms_log") || code=$?
+[ "$code" -eq 1 ] || fail "the row's plaintext is outside the volume: ${leaks:-the search itself failed}"
+seen "in $(wc -l <<<"$found") files through the mount; not in the image ($(du -m "$image" | cut -f 1) MiB), not in a log"
+
+step "disable the key with the AWS CLI"
+start "$log" "$postgres_bin/pgbench" -h "$place/socket" -U postgres -n -c 4 -j 2 -T 120 postgres
+load=$!
+transactions() { sql 'select count(*) from pgbench_history'; }
+before=$(ask transactions)
+more_transactions() { [ "$(transactions)" -gt "$before" ]; }
+until_true 10 more_transactions || fail "pgbench does not run, so that its end would mean nothing."
+run aws_kms disable-key --key-id "$key" || fail "the AWS CLI could not disable the key."
+disabled=$(now_us)
+seen "while pgbench runs"
+
+step "wait for the volume to be terminal"
+is_terminal() { [[ "$(envol --json status "$volume" 2>/dev/null)" == *'"state":"terminal"'* ]]; }
+until_true 30 is_terminal || fail "the volume is not terminal 30 s after its key was disabled."
+after=$(elapsed "$disabled")
+run envol --json status "$volume"
+seen "$after after the CLI's answer: $(state), $(envol status "$volume" | awk '$1 == "cause" { print $2 }')"
+
+step "see the database stop"
+until_true 30 grep -q -E 'PANIC|Input/output error' "$database_log" || fail "PostgreSQL did not notice; see $database_log"
+code=0
+wait "$load" || code=$?
+[ "$code" -ne 0 ] || fail "pgbench went on without its database."
+! run sql 'select count(*) from pgbench_accounts' || fail "PostgreSQL still answers from the volume."
+seen "psql and pgbench fail; its log: $(grep -m 1 -o -E '(PANIC|ERROR|FATAL|LOG): .*Input/output error' "$database_log")"
+
+step "enable the key, attach again"
+run aws_kms enable-key --key-id "$key" || fail "the AWS CLI could not enable the key."
+until_true 10 test ! -e "/run/envol/$volume" || fail "the volume's daemon is still there."
+code=0
+run envol attach "$volume" "$place/mnt" || code=$?
+[ "$code" -eq 6 ] || fail "attach ended with exit code $code where 6 was expected: the volume is terminal for good."
+seen "refused as it should be: exit code 6"

@@ -50,9 +50,9 @@ need_rust() {
         give_up "Rust 1.95 or newer is needed, and $version is installed (rustup update, or Debian's rustc-web)."
 }
 
-# need_python MODULE=PACKAGE... : a Python that has them all, first on the PATH.
+# need_python MODULE=PACKAGE... : a Python that has them all, and the AWS CLI, first on the PATH.
 need_python() {
-    local environment="$envol_repo/target/python" pair modules="" packages=()
+    local environment="$envol_repo/target/python" pair modules="" packages=(awscli)
     for pair in "$@"; do
         modules+="import ${pair%%=*};"
         packages+=("${pair#*=}")
@@ -65,8 +65,8 @@ need_python() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || need_packages no-such-command=python3-venv
     echo "installing ${packages[*]} into $environment"
     python3 -m venv "$environment" || give_up "could not make a Python environment in $environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check awscli "${packages[@]}" ||
-        give_up "pip could not install awscli ${packages[*]}; is there a network?"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}" ||
+        give_up "pip could not install ${packages[*]}; is there a network?"
     PATH="$environment/bin:$PATH"
 }
 

@@ -177,9 +177,8 @@ fn a_well_formed_claim_that_nobody_with_the_key_made_is_refused() {
         ("file system", change(&|claims| claims.file_system = FileSystemState::Formatted(FileSystemKind::Xfs))),
     ];
     let mac = superblock::MAC;
-    let their_mac: [u8; 32] = superblock(&header(&host.backing(&other)), HeaderCopy::A)[mac.offset..mac.end()]
-        .try_into()
-        .unwrap();
+    let their_mac: [u8; 32] =
+        superblock(&header(&host.backing(&other)), HeaderCopy::A)[mac.offset..mac.end()].try_into().unwrap();
     let our_mac: [u8; 32] = superblock(&whole, HeaderCopy::A)[mac.offset..mac.end()].try_into().unwrap();
     for (what, claims) in claims {
         assert_ne!(claims, ours, "{what}: nothing is edited");

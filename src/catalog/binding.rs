@@ -11,7 +11,7 @@ use kms_client::KmsKeyArn;
 use serde::{Deserialize, Serialize};
 
 use super::error::CatalogError;
-use super::paths::VolumePaths;
+use super::paths::{VolumePaths, write_durably};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Binding {
@@ -25,7 +25,7 @@ impl Binding {
     pub(super) fn write(&self, dir: &Path) -> Result<(), CatalogError> {
         let path = dir.join(Self::FILE_NAME);
         let json = serde_json::to_vec_pretty(self).map_err(|error| CatalogError::io("write", &path)(error.into()))?;
-        fs::write(&path, json).map_err(CatalogError::io("write", &path))
+        write_durably(&path, &json).map_err(CatalogError::io("write", &path))
     }
 
     /// Refuses a header that names another KMS key. A volume whose directory was made by hand has no binding.

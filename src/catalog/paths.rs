@@ -1,9 +1,9 @@
 //! Where things are: the root directory, a volume's directory in it, and what exists only while it is attached.
 
 use std::env;
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::CatalogError;
@@ -34,7 +34,22 @@ impl Root {
     }
 
     pub fn volume(&self, id: &VolumeId) -> VolumePaths {
-        VolumePaths { id: id.clone(), dir: self.volumes().join(id.as_str()), runtime: runtime_dir(&self.0) }
+        let runtime = runtime_dir(&self.0);
+        // The kernel knows mounts by paths without symbolic links. Before it is made there is nothing mounted in it.
+        let runtime = fs::canonicalize(&runtime).unwrap_or(runtime);
+        VolumePaths { id: id.clone(), dir: self.volumes().join(id.as_str()), runtime }
+    }
+
+    /// The paths of a volume that is there.
+    pub fn existing(&self, id: &VolumeId) -> Result<VolumePaths, CatalogError> {
+        let paths = self.volume(id);
+        match fs::metadata(&paths.dir) {
+            Ok(_) => Ok(paths),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(CatalogError::NoSuchVolume { id: id.clone(), root: self.0.clone() })
+            }
+            Err(error) => Err(CatalogError::io("look at", &paths.dir)(error)),
+        }
     }
 
     /// Everything of the local KMS.
@@ -97,8 +112,10 @@ impl VolumePaths {
     }
 
     /// For the owner alone. Does not touch the mount point, where a killed daemon's dead mount may lie.
-    pub fn make_runtime_dir(&self) -> io::Result<()> {
-        private_dir_all(&self.runtime)
+    pub fn make_runtime_dir(&mut self) -> io::Result<()> {
+        private_dir_all(&self.runtime)?;
+        self.runtime = fs::canonicalize(&self.runtime)?;
+        Ok(())
     }
 
     /// For the owner alone.
@@ -112,9 +129,19 @@ pub(super) fn private_dir_all(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Writes a small file whole or not at all, for the owner alone; durable on return.
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new("/")))
+}
+
 /// Makes renames and new names in a directory durable.
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
-    fs::File::open(path)?.sync_all()
+    File::open(path)?.sync_all()
 }
 
 fn data_home() -> Result<PathBuf, CatalogError> {

@@ -14,7 +14,7 @@ use crate::daemon::{self, AttachOptions, Started};
 use crate::revocation::GuardianOptions;
 
 pub(super) fn run(root: &Root, verb: &Attach, arguments: &Arguments, output: &Output) -> Result<(), CliError> {
-    let paths = root.volume(&verb.volume);
+    let mut paths = root.volume(&verb.volume);
     if !paths.dir().is_dir() {
         return Err(CatalogError::NoSuchVolume { id: verb.volume.clone(), root: root.path().to_owned() }.into());
     }
@@ -29,18 +29,18 @@ pub(super) fn run(root: &Root, verb: &Attach, arguments: &Arguments, output: &Ou
             kms_profile: verb.kms_profile.clone(),
             guardian: GuardianOptions { probe_interval: verb.probe_interval, confirm_denial: verb.confirm_denial },
         };
-        return daemon::run(root, &paths, &options).map_err(|error| {
+        return daemon::run(root, &mut paths, &options).map_err(|error| {
             let error = CliError::from(error);
             daemon::report_failure(&error.message);
             error
         });
     }
     let arguments = foreground_arguments(root, verb, dir.as_deref(), arguments.verbose);
-    match daemon::spawn_detached(&arguments, &paths, |status| output.progress(status))? {
+    match daemon::spawn_detached(&arguments, &mut paths, |status| output.progress(status))? {
         Started::Ready { pid } => report(&paths, dir.as_deref(), pid, output),
         Started::Ended { status, message } if !message.is_empty() => {
             let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(ExitStatus::Unexpected as u8);
-            Err(CliError { code, message })
+            Err(CliError { code, message, printed: false })
         }
         Started::Ended { status, .. } => {
             let log = paths.log();

@@ -8,14 +8,11 @@ use super::arguments::Check;
 use super::error::CliError;
 use super::exit_code::ExitStatus;
 use super::output::Output;
-use crate::catalog::{self, CatalogError, Root};
+use crate::catalog::{self, Root};
 
 pub(super) fn run(root: &Root, verb: &Check, output: &Output) -> Result<(), CliError> {
-    let paths = root.volume(&verb.volume);
+    let paths = root.existing(&verb.volume)?;
     let id = &verb.volume;
-    if !paths.dir().is_dir() {
-        return Err(CatalogError::NoSuchVolume { id: id.clone(), root: root.path().to_owned() }.into());
-    }
     let show = !output.json && io::stderr().is_terminal();
     let mut last = None;
     let report = catalog::check(&paths, &mut |done, total| {
@@ -38,6 +35,6 @@ pub(super) fn run(root: &Root, verb: &Check, output: &Output) -> Result<(), CliE
         Ok(())
     } else {
         let message = format!("volume {id} is damaged: {} problem(s) found", report.problems.len());
-        Err(CliError::new(ExitStatus::NotOurs, message))
+        Err(CliError { printed: true, ..CliError::new(ExitStatus::NotOurs, message) })
     }
 }

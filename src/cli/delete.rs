@@ -8,17 +8,16 @@ use super::arguments::Delete;
 use super::error::CliError;
 use super::exit_code::ExitStatus;
 use super::output::Output;
-use crate::catalog::{self, CatalogError, Root};
+use crate::catalog::{self, Root};
+use crate::daemon;
 
 pub(super) fn run(root: &Root, verb: &Delete, output: &Output) -> Result<(), CliError> {
-    let paths = root.volume(&verb.volume);
+    let paths = root.existing(&verb.volume)?;
     let id = &verb.volume;
-    if !paths.dir().is_dir() {
-        return Err(CatalogError::NoSuchVolume { id: id.clone(), root: root.path().to_owned() }.into());
-    }
     if !verb.yes {
         confirm(&format!("Destroy volume {id} and everything on it? Type yes: "))?;
     }
+    daemon::clear_leftovers(&paths, false)?;
     catalog::delete(root, &paths)?;
     output.print(&format!("volume {id} is deleted"), &json!({ "volume_id": id, "state": "deleted" }))
 }

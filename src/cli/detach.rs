@@ -6,15 +6,12 @@ use super::arguments::Detach;
 use super::error::CliError;
 use super::exit_code::ExitStatus;
 use super::output::Output;
-use crate::catalog::{CatalogError, Root};
-use crate::daemon::{Command, ControlError, Reply, ask};
+use crate::catalog::Root;
+use crate::daemon::{Command, ControlError, Reply, ask, clear_leftovers};
 
 pub(super) fn run(root: &Root, verb: &Detach, output: &Output) -> Result<(), CliError> {
-    let paths = root.volume(&verb.volume);
+    let paths = root.existing(&verb.volume)?;
     let id = &verb.volume;
-    if !paths.dir().is_dir() {
-        return Err(CatalogError::NoSuchVolume { id: id.clone(), root: root.path().to_owned() }.into());
-    }
     match ask(&paths.control_socket(), Command::Detach { force: verb.force }) {
         Ok(Reply::Detached) => {
             output.print(&format!("volume {id} is detached"), &json!({ "volume_id": id, "state": "available" }))
@@ -22,6 +19,10 @@ pub(super) fn run(root: &Root, verb: &Detach, output: &Output) -> Result<(), Cli
         Ok(Reply::Busy { message }) => Err(CliError::new(ExitStatus::Busy, message)),
         Ok(Reply::Failed { message }) => Err(CliError::new(ExitStatus::Unexpected, message)),
         Ok(Reply::Status(_)) => Err(CliError::new(ExitStatus::Unexpected, "the daemon answered another question")),
+        Err(ControlError::NotAttached) if clear_leftovers(&paths, verb.force)? => {
+            let text = format!("volume {id} had lost its daemon; what that left is cleared");
+            output.print(&text, &json!({ "volume_id": id, "state": "available" }))
+        }
         Err(ControlError::NotAttached) => {
             let message = format!("volume {id} is not attached; `envol status {id}` says what it is");
             Err(CliError::new(ExitStatus::NoSuchThing, message))

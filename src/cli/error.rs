@@ -8,11 +8,13 @@ use crate::daemon::{ControlError, DaemonError};
 pub(super) struct CliError {
     pub(super) code: u8,
     pub(super) message: String,
+    /// The one JSON object is printed already.
+    pub(super) printed: bool,
 }
 
 impl CliError {
     pub(super) fn new(status: ExitStatus, message: impl Into<String>) -> Self {
-        Self { code: status as u8, message: message.into() }
+        Self { code: status as u8, message: message.into(), printed: false }
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {

@@ -83,7 +83,7 @@ impl ExitStatus {
             DaemonError::Catalog(error) => Self::of_catalog(error),
             DaemonError::Host(error) => Self::of_host(error),
             DaemonError::BecameTerminal(_) => Self::Terminal,
-            DaemonError::Volume(_) | DaemonError::Io { .. } => Self::Unexpected,
+            DaemonError::Volume(_) | DaemonError::Lost { .. } | DaemonError::Io { .. } => Self::Unexpected,
         }
     }
 

@@ -31,10 +31,11 @@ impl Output {
     }
 
     pub(super) fn failure(&self, error: &CliError) -> ExitCode {
-        if self.json {
-            println!("{}", json!({ "error": error.message, "exit_code": error.code }));
+        if self.json && !error.printed {
+            // Nobody may be there to read it; the exit code says the same.
+            let _ = writeln!(io::stdout(), "{}", json!({ "error": error.message, "exit_code": error.code }));
         }
-        eprintln!("envol: {}", error.message);
+        let _ = writeln!(io::stderr(), "envol: {}", error.message);
         ExitCode::from(error.code)
     }
 

@@ -7,14 +7,11 @@ use super::arguments::Status;
 use super::error::CliError;
 use super::output::Output;
 use super::quantity::size;
-use crate::catalog::{self, CatalogError, Root, VolumePaths, VolumeSummary};
+use crate::catalog::{self, Root, VolumePaths, VolumeSummary};
 use crate::daemon::{Command, ControlError, LiveStatus, Reply, ask};
 
 pub(super) fn run(root: &Root, verb: &Status, output: &Output) -> Result<(), CliError> {
-    let paths = root.volume(&verb.volume);
-    if !paths.dir().is_dir() {
-        return Err(CatalogError::NoSuchVolume { id: verb.volume.clone(), root: root.path().to_owned() }.into());
-    }
+    let paths = root.existing(&verb.volume)?;
     let merged = merged(&paths, catalog::summarize(&paths));
     output.print(&merged.to_text(), &merged.to_json())
 }

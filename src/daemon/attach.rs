@@ -30,7 +30,7 @@ const OWNER_DEADLINE: Duration = Duration::from_secs(30);
 const DEFAULT_MODE: u32 = 0o755;
 
 /// Attaches the volume and serves it until it is detached or terminal.
-pub fn run(root: &Root, paths: &VolumePaths, options: &AttachOptions) -> Result<(), DaemonError> {
+pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Result<(), DaemonError> {
     let refused = hardening::harden();
     paths.make_runtime_dir().map_err(DaemonError::io("make the runtime directory"))?;
     for refusal in &refused {

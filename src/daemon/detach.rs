@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use super::attached::Attached;
 use super::error::DaemonError;
 use super::holders;
-use crate::host::DeviceNumber;
 use crate::host::fuse_connection::FuseConnection;
 use crate::host::mounts::{self, Mounts};
+use crate::host::{DeviceNumber, HostError};
 use crate::volume::{Ended, Phase};
 
 /// From the unmount of the image to the end of its last request.
@@ -21,11 +21,11 @@ const FUSE_DEADLINE: Duration = Duration::from_secs(5);
 const LOOP_DEADLINE: Duration = Duration::from_secs(10);
 
 impl Attached {
-    /// In good order or not at all: while somebody uses the file system or the image, nothing changes.
+    /// In good order or not at all: while somebody uses the file system or the image, nothing changes. After an error
+    /// that is not [`DaemonError::is_busy`] the volume is down as well, only not in good order.
     pub(super) fn detach(&mut self, force: bool) -> Result<(), DaemonError> {
-        let image = self.paths.mount_point();
         // Whoever has the image open, beside the loop device, would lose what they write from now on.
-        self.release(&image, force)?;
+        self.release(&self.paths.mount_point(), force)?;
         if let Some(dir) = self.dir.clone() {
             if force {
                 self.release(&dir, true)?;
@@ -36,17 +36,20 @@ impl Attached {
             }
             self.dir = None;
         }
-        if let Some(device) = self.device.take() {
+        if let Some(device) = &self.device {
             device.clear()?;
             device.wait_until_gone(LOOP_DEADLINE)?;
+            self.device = None;
         }
-        // A volume that failed has nothing left to sync, and must still be detachable.
-        if self.volume.ended().is_none() {
-            self.volume.sync()?;
+        self.tear_down();
+        match self.volume.ended() {
+            Some(Ended { phase: Phase::Detached, .. }) | None => Ok(()),
+            Some(Ended { phase: Phase::Terminal, reason, .. }) => {
+                let id = self.paths.id();
+                Err(DaemonError::BecameTerminal(format!("volume {id} became terminal while it was detached: {reason}")))
+            }
+            Some(ended) => Err(DaemonError::Lost { id: self.paths.id().clone(), reason: ended.reason }),
         }
-        self.unmount_image();
-        self.end_detached();
-        Ok(())
     }
 
     /// Makes sure that no process holds the file system mounted at `dir`; ends them, with `force`.
@@ -58,26 +61,35 @@ impl Attached {
         }
     }
 
-    /// Takes down whatever was brought up, as far as it goes: after a failed attach, or when the mount was taken away.
+    /// Takes down whatever is up, as far as it goes: the end of a detach, after a failed attach, or when somebody took
+    /// the mount of the image away.
     pub(super) fn tear_down(&mut self) {
-        if let Some(dir) = self.dir.take()
-            && let Err(error) = mounts::unmount(&dir).or_else(|_| mounts::unmount_lazily(&dir))
-        {
-            tracing::warn!("{error}");
+        let warn = |result: Result<(), HostError>| {
+            if let Err(error) = result {
+                tracing::warn!("{error}");
+            }
+        };
+        if let Some(dir) = self.dir.take() {
+            warn(mounts::unmount(&dir).or_else(|_| mounts::unmount_lazily(&dir)));
         }
-        if let Some(device) = self.device.take()
-            && let Err(error) = device.clear()
-        {
-            tracing::warn!("{error}");
+        if let Some(device) = self.device.take() {
+            warn(device.clear());
         }
         self.unmount_image();
-        self.end_detached();
+        // After the last request: the allocation map must know every write that was answered. A volume that ended
+        // otherwise keeps that reason.
+        if let Err(error) = self.volume.sync() {
+            tracing::error!("volume {}: {error}", self.paths.id());
+        }
+        let reason = "it is not attached".to_owned();
+        self.volume.end(Ended { phase: Phase::Detached, reason, at: Timestamp::now() });
+        self.forget_runtime_files();
     }
 
     /// Lazily, so that it works while somebody still has the image open; who has, gets errors from then on.
     pub(super) fn unmount_image(&mut self) {
         let Some(server) = self.fuse.take() else { return };
-        let warn = |result: Result<(), crate::host::HostError>| {
+        let warn = |result: Result<(), HostError>| {
             if let Err(error) = result {
                 tracing::warn!("{error}");
             }
@@ -99,6 +111,11 @@ impl Attached {
         }
     }
 
+    /// Whether it still serves: its front-end is there.
+    pub(super) fn is_up(&self) -> bool {
+        self.fuse.is_some()
+    }
+
     pub(super) fn mount_is_gone(&self) -> bool {
         self.fuse.as_ref().is_some_and(crate::fuse::FuseServer::has_ended)
     }
@@ -108,11 +125,5 @@ impl Attached {
         let _ = fs::remove_file(self.paths.control_socket());
         let _ = fs::remove_file(self.paths.attach_link());
         let _ = fs::remove_dir(self.paths.mount_point());
-    }
-
-    fn end_detached(&self) {
-        let reason = "it is not attached".to_owned();
-        self.volume.end(Ended { phase: Phase::Detached, reason, at: Timestamp::now() });
-        self.forget_runtime_files();
     }
 }

@@ -1,6 +1,7 @@
 //! Why a volume could not be attached, or how serving it ended.
 
 use crate::catalog::CatalogError;
+use crate::format::VolumeId;
 use crate::host::HostError;
 use crate::volume::VolumeError;
 
@@ -18,6 +19,10 @@ pub enum DaemonError {
     #[error("cannot {action}: {source}")]
     Io { action: &'static str, source: std::io::Error },
 
+    /// Detached, but not in good order.
+    #[error("volume {id} is detached, but what was not synced before is lost: {reason}")]
+    Lost { id: VolumeId, reason: String },
+
     /// The key was revoked while the volume was served.
     #[error("{0}")]
     BecameTerminal(String),
@@ -26,7 +31,7 @@ pub enum DaemonError {
 impl DaemonError {
     /// Somebody uses what had to be taken down.
     pub(super) fn is_busy(&self) -> bool {
-        matches!(self, Self::Catalog(CatalogError::Busy(_)))
+        matches!(self, Self::Catalog(CatalogError::Busy(_)) | Self::Host(HostError::Busy { .. }))
     }
 
     pub(super) fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> Self {

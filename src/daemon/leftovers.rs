@@ -6,25 +6,37 @@ use std::time::Duration;
 use super::control::{self, Command, Reply};
 use super::error::DaemonError;
 use super::holders;
-use crate::catalog::VolumePaths;
+use crate::catalog::{CatalogError, VolumePaths};
 use crate::host::fuse_connection::FuseConnection;
 use crate::host::loop_device::LoopDevice;
 use crate::host::mounts::{self, Mounts};
+use crate::store::{FileStore, StoreError};
 
 const LOOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Call with the image locked: whoever served it is gone. Busy when processes still hold the dead file system and
-/// `force` is not given.
-pub(super) fn clear(paths: &VolumePaths, force: bool) -> Result<(), DaemonError> {
+/// Clears what a killed daemon left of a volume that nobody serves; whether there was anything. Busy when the volume is
+/// served, or when processes still hold the dead file system and `force` is not given.
+pub fn clear_leftovers(paths: &VolumePaths, force: bool) -> Result<bool, DaemonError> {
+    let _lock = match FileStore::open(&paths.backing()) {
+        Err(StoreError::Busy { .. }) => return Err(CatalogError::Busy(who_is_attached(paths)).into()),
+        // Without an image there is nobody who serves it.
+        opened => opened.ok(),
+    };
+    clear(paths, force)
+}
+
+/// Call with the image locked: whoever served it is gone.
+pub(super) fn clear(paths: &VolumePaths, force: bool) -> Result<bool, DaemonError> {
     let connection = FuseConnection::at(&paths.mount_point())?;
     let devices = LoopDevice::backed_by(&paths.image())?;
     if connection.is_none() && devices.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     tracing::warn!("volume {}: clearing what a daemon that was killed left mounted", paths.id());
     // First, so that nothing below waits for a daemon that is gone.
-    if let Some(connection) = &connection {
-        connection.abort()?;
+    if let Some(Err(error)) = connection.as_ref().map(FuseConnection::abort) {
+        // Without root the control file system may be out of reach. The daemon is gone, so the connection is dead.
+        tracing::warn!("{error}");
     }
     for device in &devices {
         clear_file_systems(paths, device, force)?;
@@ -34,7 +46,7 @@ pub(super) fn clear(paths: &VolumePaths, force: bool) -> Result<(), DaemonError>
     if let Some(connection) = &connection {
         connection.unmount()?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn clear_file_systems(paths: &VolumePaths, device: &LoopDevice, force: bool) -> Result<(), DaemonError> {

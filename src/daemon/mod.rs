@@ -23,6 +23,7 @@ mod terminal;
 pub use attach::run;
 pub use control::{Command, ControlError, LiveStatus, Reply, ask};
 pub use error::DaemonError;
+pub use leftovers::clear_leftovers;
 pub use options::AttachOptions;
 pub use readiness::report_failure;
 pub use spawn::{Started, spawn_detached};

@@ -7,23 +7,29 @@ use sd_notify::NotifyState;
 
 use crate::catalog::VolumePaths;
 
-/// What the daemon is doing, in a few words; the last one before it ends is why.
+/// Before the one line that says why the daemon ended.
+pub(super) const FAILURE_KEY: &str = "X_ENVOL_FAILURE=";
+
+/// What the daemon is doing, in a few words.
 pub(super) fn report(status: &str) {
     tracing::info!("{status}");
     // Nobody has to listen.
-    let _ = sd_notify::notify(&[NotifyState::Status(status)]);
+    let _ = sd_notify::notify(&[NotifyState::Status(&status.replace('\n', " "))]);
 }
 
+/// Why it does not serve, for [`super::spawn`]; systemd ignores what it does not know.
 pub fn report_failure(message: &str) {
-    let _ = sd_notify::notify(&[NotifyState::Status(message)]);
+    let line = format!("{FAILURE_KEY}{}", message.replace('\n', " "));
+    let _ = sd_notify::notify(&[NotifyState::Custom(&line)]);
 }
 
 pub(super) fn ready(paths: &VolumePaths) {
-    let _ = sd_notify::notify(&[NotifyState::Status("serving"), NotifyState::Ready]);
-    tracing::info!("volume {} is served", paths.id());
     if !std::io::stdin().is_terminal() {
         // Until now Ctrl-C at the command that started this ended both. From now on the volume stays. Under systemd
         // this process leads its session already, and nothing changes.
         let _ = rustix::process::setsid();
     }
+    // Last: once the command has heard it, it may end, and with it the session that this process was in.
+    tracing::info!("volume {} is served", paths.id());
+    let _ = sd_notify::notify(&[NotifyState::Status("serving"), NotifyState::Ready]);
 }

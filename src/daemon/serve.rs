@@ -1,7 +1,7 @@
 //! Serving: tasks beside the main thread watch the key, the control socket and signals; the main thread waits for what
 //! ends the volume, and may then block without holding up the watch.
 
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 use std::{fs, io};
@@ -38,7 +38,7 @@ struct DetachRequest {
     force: bool,
     reply: oneshot::Sender<Reply>,
     /// Ends when the reply has been written.
-    written: mpsc::Receiver<()>,
+    written: Receiver<()>,
 }
 
 /// A fresh client each time: a denial is confirmed over connections of its own.
@@ -65,6 +65,13 @@ pub(super) fn serve(mut attached: Attached, options: &AttachOptions) -> Result<(
         return Err(error);
     }
     super::readiness::ready(&attached.paths);
+    let outcome = wait_for_the_end(attached, &events);
+    // A probe may still wait for a name server; nothing depends on it any more.
+    runtime.shutdown_timeout(LAST_ANSWER_DEADLINE);
+    outcome
+}
+
+fn wait_for_the_end(mut attached: Attached, events: &Receiver<Event>) -> Result<(), DaemonError> {
     loop {
         match events.recv_timeout(MOUNT_CHECK_INTERVAL) {
             Ok(Event::Revoked(revocation)) => {
@@ -72,18 +79,19 @@ pub(super) fn serve(mut attached: Attached, options: &AttachOptions) -> Result<(
                 return Err(DaemonError::BecameTerminal(message));
             }
             Ok(Event::Detach(request)) => match attached.detach(request.force) {
-                Ok(()) => {
+                Err(error) if attached.is_up() => drop(request.reply.send(refusal(&error))),
+                outcome => {
                     // The image's lock goes with it: once answered, the volume can be attached again.
                     drop(attached);
-                    let _ = request.reply.send(Reply::Detached);
+                    let reply = outcome.as_ref().map_or_else(refusal, |()| Reply::Detached);
+                    let _ = request.reply.send(reply);
                     let _ = request.written.recv_timeout(LAST_ANSWER_DEADLINE);
-                    return Ok(());
+                    return outcome;
                 }
-                Err(error) => drop(request.reply.send(refusal(&error))),
             },
             Ok(Event::Signal) => match attached.detach(false) {
-                Ok(()) => return Ok(()),
-                Err(error) => tracing::error!("asked to end, but serving goes on: {error}"),
+                Err(error) if attached.is_up() => tracing::error!("asked to end, but serving goes on: {error}"),
+                outcome => return outcome,
             },
             Err(RecvTimeoutError::Timeout) if attached.mount_is_gone() => {
                 attached.tear_down();
@@ -91,7 +99,7 @@ pub(super) fn serve(mut attached: Attached, options: &AttachOptions) -> Result<(
                 return Err(DaemonError::Io { action: "serve any longer", source });
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => unreachable!("this function holds a sender"),
+            Err(RecvTimeoutError::Disconnected) => unreachable!("the caller holds a sender"),
         }
     }
 }

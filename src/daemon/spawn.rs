@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::error::DaemonError;
+use super::readiness::FAILURE_KEY;
 use crate::catalog::VolumePaths;
 
 /// How a daemon that was started turned out.
@@ -21,7 +23,7 @@ pub enum Started {
     Ready {
         pid: u32,
     },
-    /// It ended before it was ready. `message` is its own account.
+    /// It ended before it was ready. `message` is its own account; empty if it could not give one.
     Ended {
         status: ExitStatus,
         message: String,
@@ -32,11 +34,13 @@ pub enum Started {
 /// meanwhile.
 pub fn spawn_detached(
     arguments: &[std::ffi::OsString],
-    paths: &VolumePaths,
+    paths: &mut VolumePaths,
     mut progress: impl FnMut(&str),
 ) -> Result<Started, DaemonError> {
     paths.make_runtime_dir().map_err(DaemonError::io("make the runtime directory"))?;
     let address = paths.runtime().join(format!("{}.{}.notify", paths.id(), std::process::id()));
+    // Of an interrupted command whose pid this one has now.
+    let _ = fs::remove_file(&address);
     let socket = UnixDatagram::bind(&address).map_err(DaemonError::io("make a socket to hear from the daemon"))?;
     let result = start(arguments, paths, &address)
         .and_then(|child| wait(child, &socket, &mut progress).map_err(DaemonError::io("hear from the daemon")));
@@ -50,7 +54,12 @@ fn start(
     paths: &VolumePaths,
     notify: &std::path::Path,
 ) -> Result<Child, DaemonError> {
-    let log = File::options().create(true).append(true).open(paths.log()).map_err(DaemonError::io("open its log"))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(paths.log())
+        .map_err(DaemonError::io("open its log"))?;
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("envol")
@@ -88,7 +97,9 @@ fn wait(mut child: Child, socket: &UnixDatagram, progress: &mut impl FnMut(&str)
                 }
                 if let Some(status) = line.strip_prefix("STATUS=") {
                     progress(status);
-                    status.clone_into(&mut message);
+                }
+                if let Some(failure) = line.strip_prefix(FAILURE_KEY) {
+                    failure.clone_into(&mut message);
                 }
             }
         }

@@ -12,7 +12,7 @@ use crate::revocation::Revocation;
 /// After the file system was shut down, a database sees its first error and may log why it stops.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
+const STEP_DEADLINE: Duration = Duration::from_secs(2);
 
 impl Attached {
     /// Returns what to tell: what happened, to which volume, why, and what to do next.
@@ -25,7 +25,10 @@ impl Attached {
         if let Some(dir) = self.dir.take() {
             note("shut the file system down", shut_down(&dir));
             std::thread::sleep(LAST_WORDS);
-            note("unmount the file system", mounts::unmount(&dir).or_else(|_| mounts::unmount_lazily(&dir)));
+            note(
+                "unmount the file system",
+                mounts::unmount_within(&dir, STEP_DEADLINE).or_else(|_| mounts::unmount_lazily(&dir)),
+            );
         }
         if let Some(device) = self.device.take() {
             note("clear the loop device", device.clear());
@@ -45,7 +48,7 @@ impl Attached {
 
 fn shut_down(dir: &Path) -> Result<(), HostError> {
     match Mounts::read()?.at(dir) {
-        Some(mount) => file_system::shut_down(mount, SHUTDOWN_DEADLINE),
+        Some(mount) => file_system::shut_down(mount, STEP_DEADLINE),
         None => Ok(()),
     }
 }

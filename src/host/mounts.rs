@@ -129,7 +129,15 @@ pub fn mount(device: &LoopDevice, dir: &Path, kind: FileSystemKind, options: &[&
 /// # Errors
 /// [`HostError::Busy`] if something is open in it or mounted on it; [`HostError::TimedOut`] if its store does not answer.
 pub fn unmount(dir: &Path) -> Result<(), HostError> {
-    run_umount(dir, &[], UNMOUNT_DEADLINE)
+    unmount_within(dir, UNMOUNT_DEADLINE)
+}
+
+/// As [`unmount`], for who cannot wait that long.
+///
+/// # Errors
+/// As [`unmount`].
+pub fn unmount_within(dir: &Path, deadline: Duration) -> Result<(), HostError> {
+    run_umount(dir, &[], deadline)
 }
 
 /// Takes the mount at `dir` out of the tree at once; the file system lives on until the last process has let go of it.

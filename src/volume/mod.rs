@@ -51,7 +51,8 @@ impl Volume {
         self.geometry.size_bytes()
     }
 
-    /// Ends the volume for good: from the return of this call no key of it is in memory and every request fails.
+    /// Ends the volume for good: from the return of this call no key that opens a block is in memory, and
+    /// every request fails.
     ///
     /// Waits for the cipher calls that are under way, never for a system call. The first reason wins.
     pub fn end(&self, ended: Ended) {

@@ -8,6 +8,7 @@
 
 mod attach;
 mod attached;
+mod aws_source;
 mod control;
 mod detach;
 mod error;

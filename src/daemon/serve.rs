@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 use std::{fs, io};
 
-use kms_client::{AwsKms, KmsError, Login, Patience};
+use kms_client::Login;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
@@ -14,11 +14,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::attached::{Attached, Shared};
+use super::aws_source::AwsSource;
 use super::control::{Command, MAX_LINE_BYTES, PROTOCOL_VERSION, Reply, Request};
 use super::error::DaemonError;
 use super::options::AttachOptions;
 use crate::catalog::{VolumePaths, terminal_record, write_terminal_record};
-use crate::revocation::{KeyGuardian, KmsSource, Revocation};
+use crate::revocation::{KeyGuardian, Revocation};
 use crate::store::Store;
 use crate::volume::{Ended, Phase};
 
@@ -39,17 +40,6 @@ struct DetachRequest {
     reply: oneshot::Sender<Reply>,
     /// Ends when the reply has been written.
     written: Receiver<()>,
-}
-
-/// A fresh client each time: a denial is confirmed over connections of its own.
-struct AwsSource(Login);
-
-impl KmsSource for AwsSource {
-    type Client = AwsKms;
-
-    async fn connect(&self) -> Result<AwsKms, KmsError> {
-        AwsKms::connect(&self.0, Patience::PROBE).await
-    }
 }
 
 /// Returns when the volume is detached; with an error when it became terminal or its mount was taken away.

@@ -10,6 +10,7 @@ pub mod file_system;
 pub mod fuse_connection;
 pub mod guard;
 mod ioctl;
+pub mod listener;
 pub mod loop_device;
 pub mod mounts;
 pub mod processes;

@@ -22,6 +22,9 @@ pub trait KmsSource: Send + Sync {
     type Client: Kms;
 
     fn connect(&self) -> impl Future<Output = Result<Self::Client, KmsError>> + Send;
+
+    /// Whether a no from this client may end a volume. Asked after the no was heard.
+    fn may_revoke(&self, client: &Self::Client) -> bool;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +122,13 @@ impl<S: KmsSource> KeyGuardian<S> {
             }
             Err(error) => Err((decide(&error, None), error)),
         };
+        let result = result.map_err(|(verdict, answer)| match verdict {
+            Verdict::Revoked(_) | Verdict::Denied(_) if !self.source.may_revoke(&kms) => {
+                tracing::warn!("whoever answered in the place of KMS is not believed: {answer}");
+                (Verdict::Unreachable, answer)
+            }
+            _ => (verdict, answer),
+        });
         *client = Some(kms);
         result
     }

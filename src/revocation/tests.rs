@@ -69,6 +69,7 @@ struct Script {
     answers: Arc<Mutex<VecDeque<Result<(), Answer>>>>,
     asked_at: Arc<Mutex<Vec<Instant>>>,
     state: Option<KeyState>,
+    impostor: bool,
 }
 
 impl Script {
@@ -100,6 +101,10 @@ impl KmsSource for Script {
 
     async fn connect(&self) -> Result<Self, KmsError> {
         Ok(self.clone())
+    }
+
+    fn may_revoke(&self, _: &Self) -> bool {
+        !self.impostor
     }
 }
 
@@ -236,4 +241,14 @@ async fn an_outage_is_ridden_through_and_counted() {
 async fn a_wrong_ciphertext_is_an_alarm_and_no_revocation() {
     let script = Script::new(std::iter::repeat_n(Err(Answer::WrongCiphertext), 1000));
     assert!(watch(&script).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_no_from_an_impostor_is_no_answer() {
+    for answer in [Answer::Disabled, Answer::AccessDenied] {
+        let script = Script { impostor: true, ..Script::new(std::iter::repeat_n(Err(answer), 1000)) };
+        assert!(watch(&script).await.is_none(), "{answer:?}");
+        let honest = Script::new(std::iter::repeat_n(Err(answer), 1000));
+        assert!(watch(&honest).await.is_some(), "{answer:?}");
+    }
 }

@@ -9,6 +9,7 @@ use kms_client::{EncryptionContext, KmsKeyArn, WrappedKey};
 use super::binding::Binding;
 use super::error::CatalogError;
 use super::paths::VolumePaths;
+use super::peek::peek;
 use crate::format::{
     Cause, Geometry, HeaderCopy, Headers, LIFECYCLE_BLOCK_LEN, LifecycleRecord, SUPERBLOCK_LEN, Superblock, VolumeId,
 };
@@ -57,10 +58,16 @@ pub fn read_header(store: &dyn Store, paths: &VolumePaths) -> Result<ReadHeader,
 }
 
 /// `None`: this volume was never terminal.
-pub fn read_lifecycle(store: &dyn Store, id: &VolumeId) -> Result<Option<LifecycleRecord>, CatalogError> {
+fn read_lifecycle(store: &dyn Store, id: &VolumeId) -> Result<Option<LifecycleRecord>, CatalogError> {
     let [a, b] = HeaderCopy::BOTH.map(|copy| read_copy(store, copy.lifecycle_offset(), LIFECYCLE_BLOCK_LEN));
     LifecycleRecord::of_copies(&a, &b, id)
         .map_err(|error| CatalogError::NotOurs { id: id.clone(), problem: error.to_string() })
+}
+
+/// The error that says so, if the volume is terminal; without its lock, so that it works while the daemon still ends.
+pub fn read_terminal(paths: &VolumePaths) -> Option<CatalogError> {
+    let record = peek(&paths.backing()).ok()?.lifecycle.ok()??;
+    (record.volume_id == *paths.id()).then(|| terminal(paths.id(), &record))
 }
 
 /// Needs no key, since there is none any more. Durable in both copies on return.

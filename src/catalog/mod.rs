@@ -16,7 +16,7 @@ pub use check::{CheckReport, check};
 pub use create::{CreateRequest, create};
 pub use delete::delete;
 pub use error::CatalogError;
-pub use header::{ReadHeader, UnlockedHeader, read_header, read_lifecycle, terminal_record, write_terminal_record};
+pub use header::{ReadHeader, UnlockedHeader, read_header, read_terminal, terminal_record, write_terminal_record};
 pub use listing::{VolumeSummary, list, summarize};
 pub use mount_record::MountRecord;
 pub use paths::{Root, VolumePaths};

@@ -90,6 +90,7 @@ impl ExitStatus {
     pub(super) fn of_control(error: &ControlError) -> Self {
         match error {
             ControlError::NotAttached => Self::NoSuchThing,
+            ControlError::AnotherRoot { .. } => Self::Busy,
             ControlError::Io(_) => Self::Unexpected,
         }
     }

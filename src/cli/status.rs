@@ -9,6 +9,7 @@ use super::output::Output;
 use super::quantity::size;
 use crate::catalog::{self, Root, VolumePaths, VolumeSummary};
 use crate::daemon::{Command, ControlError, LiveStatus, Reply, ask};
+use crate::host::fuse_connection::FuseConnection;
 
 pub(super) fn run(root: &Root, verb: &Status, output: &Output) -> Result<(), CliError> {
     let paths = root.existing(&verb.volume)?;
@@ -23,9 +24,14 @@ pub(super) struct Merged {
 }
 
 pub(super) fn merged(paths: &VolumePaths, mut on_disk: VolumeSummary) -> Merged {
-    let live = match ask(&paths.control_socket(), Command::Status) {
+    let live = match ask(paths, Command::Status) {
         Ok(Reply::Status(live)) => Some(*live),
-        Ok(_) | Err(ControlError::NotAttached) => None,
+        Err(ControlError::NotAttached) if is_left_mounted(paths) => {
+            on_disk.cause =
+                Some("a daemon that was killed left it mounted; the next attach or detach clears that".to_owned());
+            None
+        }
+        Ok(_) | Err(ControlError::NotAttached | ControlError::AnotherRoot { .. }) => None,
         Err(error) if on_disk.state == "available" => {
             on_disk.state = "in-use".to_owned();
             on_disk.cause = Some(format!("its daemon does not answer: {error}"));
@@ -42,6 +48,11 @@ pub(super) fn merged(paths: &VolumePaths, mut on_disk: VolumeSummary) -> Merged 
         }
     }
     Merged { on_disk, live }
+}
+
+/// From the kernel's table: the dead mount itself is not asked.
+fn is_left_mounted(paths: &VolumePaths) -> bool {
+    FuseConnection::at(&paths.mount_point()).is_ok_and(|connection| connection.is_some())
 }
 
 impl Merged {
@@ -77,7 +88,7 @@ impl Merged {
         let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
         add("cause", volume.cause.clone());
         add("detail", volume.detail.clone());
-        add("next", next_step(volume));
+        add("next", next_step(volume, self.live.is_some()));
         add("database", volume.db_id.clone());
         add("KMS key", volume.kms_key.clone());
         add("size", volume.size_bytes.map(size));
@@ -104,10 +115,11 @@ fn verification(live: &LiveStatus) -> String {
     }
 }
 
-fn next_step(volume: &VolumeSummary) -> Option<String> {
+fn next_step(volume: &VolumeSummary, live: bool) -> Option<String> {
     match volume.state.as_str() {
         "terminal" => Some("enable the key, create a new volume, restore the database from a backup".to_owned()),
-        "error" => Some(format!("`envol check {}` says more; the daemon's log is beside the image", volume.volume_id)),
+        "error" if live => Some("detach, mend the cause (is the disk full?), attach again".to_owned()),
+        "error" => Some(format!("`envol check {}` says more", volume.volume_id)),
         _ => None,
     }
 }

@@ -12,7 +12,9 @@ use super::options::AttachOptions;
 use super::readiness::report;
 use super::serve::serve;
 use super::{hardening, leftovers};
-use crate::catalog::{CatalogError, MountRecord, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header};
+use crate::catalog::{
+    CatalogError, MountRecord, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header, read_terminal,
+};
 use crate::format::{FileSystemKind, FileSystemState};
 use crate::fuse;
 use crate::host::file_system::{self, minimum_size_bytes};
@@ -66,7 +68,9 @@ fn open_store(root: &Root, paths: &VolumePaths) -> Result<Arc<dyn Store>, Daemon
     }
     match FileStore::open(&paths.backing()) {
         Ok(store) => Ok(Arc::new(store)),
-        Err(StoreError::Busy { .. }) => Err(CatalogError::Busy(leftovers::who_is_attached(paths)).into()),
+        Err(StoreError::Busy { .. }) => {
+            Err(read_terminal(paths).unwrap_or_else(|| CatalogError::Busy(leftovers::who_is_attached(paths))).into())
+        }
         Err(error) => Err(CatalogError::NotOurs { id, problem: error.to_string() }.into()),
     }
 }

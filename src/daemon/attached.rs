@@ -35,6 +35,8 @@ pub(super) struct Shared {
     /// Weak, like everything here: the image's lock must go with [`Attached`], not with the last of these tasks.
     pub(super) volume: Weak<Volume>,
     pub(super) verification: Arc<Mutex<Verification>>,
+    /// The volume's directory.
+    pub(super) dir: PathBuf,
     /// Set once.
     pub(super) revocation: Mutex<Option<Revocation>>,
     status: LiveStatus,
@@ -63,6 +65,7 @@ impl Attached {
             volume: Arc::downgrade(&self.volume),
             verification: Verification::verified_now(),
             revocation: Mutex::default(),
+            dir: self.paths.dir().to_owned(),
             status: LiveStatus {
                 state: "in-use".to_owned(),
                 since: Timestamp::now(),

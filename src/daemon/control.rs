@@ -2,11 +2,13 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::catalog::VolumePaths;
 
 /// Raised when a question or an answer changes its meaning.
 pub(super) const PROTOCOL_VERSION: u32 = 1;
@@ -23,6 +25,8 @@ pub(super) const MAX_LINE_BYTES: u64 = 64 << 10;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub version: u32,
+    /// The volume's directory: the same id may stand under two root directories, and only one of them is meant.
+    pub dir: PathBuf,
     #[serde(flatten)]
     pub command: Command,
 }
@@ -45,6 +49,11 @@ pub enum Reply {
     Detached,
     Busy {
         message: String,
+    },
+    /// This daemon serves a volume of the same id under another root directory.
+    AnotherRoot {
+        pid: u32,
+        dir: PathBuf,
     },
     Failed {
         message: String,
@@ -71,6 +80,8 @@ pub struct LiveStatus {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
+    #[error("the volume {} of the same id is attached, by pid {pid}", .dir.display())]
+    AnotherRoot { pid: u32, dir: PathBuf },
     /// No daemon listens: the volume is not attached.
     #[error("no daemon answers at the control socket")]
     NotAttached,
@@ -78,9 +89,9 @@ pub enum ControlError {
     Io(#[from] io::Error),
 }
 
-/// Asks the daemon behind `socket` and waits for its answer.
-pub fn ask(socket: &Path, command: Command) -> Result<Reply, ControlError> {
-    let mut stream = match UnixStream::connect(socket) {
+/// Asks the daemon of a volume and waits for its answer.
+pub fn ask(paths: &VolumePaths, command: Command) -> Result<Reply, ControlError> {
+    let mut stream = match UnixStream::connect(paths.control_socket()) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Err(ControlError::NotAttached);
@@ -93,7 +104,8 @@ pub fn ask(socket: &Path, command: Command) -> Result<Reply, ControlError> {
     };
     stream.set_read_timeout(Some(deadline))?;
     stream.set_write_timeout(Some(STATUS_DEADLINE))?;
-    let mut line = serde_json::to_vec(&Request { version: PROTOCOL_VERSION, command }).map_err(io::Error::from)?;
+    let mut line = serde_json::to_vec(&Request { version: PROTOCOL_VERSION, dir: paths.dir().to_owned(), command })
+        .map_err(io::Error::from)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
@@ -101,5 +113,8 @@ pub fn ask(socket: &Path, command: Command) -> Result<Reply, ControlError> {
     if answer.is_empty() {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    Ok(serde_json::from_str(&answer).map_err(io::Error::from)?)
+    match serde_json::from_str(&answer).map_err(io::Error::from)? {
+        Reply::AnotherRoot { pid, dir } => Err(ControlError::AnotherRoot { pid, dir }),
+        reply => Ok(reply),
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::control::{self, Command, Reply};
+use super::control::{self, Command, ControlError, Reply};
 use super::error::DaemonError;
 use super::holders;
 use crate::catalog::{CatalogError, VolumePaths};
@@ -31,6 +31,12 @@ pub(super) fn clear(paths: &VolumePaths, force: bool) -> Result<bool, DaemonErro
     let devices = LoopDevice::backed_by(&paths.image())?;
     if connection.is_none() && devices.is_empty() {
         return Ok(false);
+    }
+    // The image is locked, so a daemon that answers serves another one: it is alive, and nothing here is left over.
+    match control::ask(paths, Command::Status) {
+        Err(ControlError::NotAttached) => {}
+        Err(error) => return Err(CatalogError::Busy(error.to_string()).into()),
+        Ok(_) => return Err(CatalogError::Busy(who_is_attached(paths)).into()),
     }
     tracing::warn!("volume {}: clearing what a daemon that was killed left mounted", paths.id());
     // First, so that nothing below waits for a daemon that is gone.
@@ -61,7 +67,7 @@ fn clear_file_systems(paths: &VolumePaths, device: &LoopDevice, force: bool) -> 
 /// Why the image's lock could not be had.
 pub(super) fn who_is_attached(paths: &VolumePaths) -> String {
     let id = paths.id();
-    match control::ask(&paths.control_socket(), Command::Status) {
+    match control::ask(paths, Command::Status) {
         Ok(Reply::Status(status)) => {
             format!("volume {id} is attached already, by pid {}; `envol detach {id}` ends that", status.pid)
         }

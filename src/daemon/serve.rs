@@ -138,11 +138,11 @@ async fn watch(
     events: Sender<Event>,
 ) {
     let revocation = guardian.watch().await;
-    tracing::error!("volume {} is terminal: {}: {}", paths.id(), revocation.cause, revocation.answer);
     *shared.revocation.lock().unwrap_or_else(PoisonError::into_inner) = Some(revocation.clone());
     if let Some(volume) = shared.volume.upgrade() {
         volume.end(Ended { phase: Phase::Terminal, reason: revocation.cause.to_string(), at: revocation.at });
     }
+    tracing::error!("volume {} is terminal: {}: {}", paths.id(), revocation.cause, revocation.answer);
     if let Some(store) = store.upgrade() {
         let answer = &revocation.answer;
         let detail = format!("{}: {}", answer.code.as_deref().unwrap_or("no code"), answer.message);
@@ -195,6 +195,9 @@ async fn try_answer(stream: UnixStream, shared: &Shared, events: &Sender<Event>)
             "this daemon speaks version {PROTOCOL_VERSION} of the control protocol, not {}",
             request.version
         )),
+        Ok(request) if request.dir != shared.dir => {
+            Reply::AnotherRoot { pid: std::process::id(), dir: shared.dir.clone() }
+        }
         Ok(Request { command: Command::Status, .. }) => Reply::Status(Box::new(shared.status())),
         Ok(Request { command: Command::Detach { force }, .. }) => {
             let (reply, answered) = oneshot::channel();

@@ -1,6 +1,8 @@
 //! The only place that makes an exit code out of an error. The numbers are a promise.
 
 use kms_client::{Answer, KmsError};
+#[cfg(feature = "local-kms")]
+use local_kms::{InitError, OpenError, ServeError};
 
 use crate::catalog::CatalogError;
 use crate::daemon::{ControlError, DaemonError};
@@ -84,6 +86,36 @@ impl ExitStatus {
             DaemonError::Host(error) => Self::of_host(error),
             DaemonError::BecameTerminal(_) => Self::Terminal,
             DaemonError::Volume(_) | DaemonError::Lost { .. } | DaemonError::Io { .. } => Self::Unexpected,
+        }
+    }
+
+    #[cfg(feature = "local-kms")]
+    pub(super) fn of_kms_init(error: &InitError) -> Self {
+        match error {
+            InitError::Open(error) => Self::of_kms_open(error),
+            InitError::DirNotUtf8 { .. } | InitError::InvalidRegion { .. } | InitError::RegionDiffers { .. } => {
+                Self::Usage
+            }
+            _ => Self::Unexpected,
+        }
+    }
+
+    #[cfg(feature = "local-kms")]
+    pub(super) fn of_kms_serve(error: &ServeError) -> Self {
+        match error {
+            ServeError::Open(error) => Self::of_kms_open(error),
+            ServeError::RemoteListen { .. } => Self::Usage,
+            ServeError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Self::Busy,
+            _ => Self::Unexpected,
+        }
+    }
+
+    #[cfg(feature = "local-kms")]
+    fn of_kms_open(error: &OpenError) -> Self {
+        match error {
+            OpenError::NotInitialised { .. } => Self::NoSuchThing,
+            OpenError::InUse { .. } => Self::Busy,
+            _ => Self::Unexpected,
         }
     }
 

@@ -11,7 +11,8 @@ pub(super) fn run(root: &Root, verb: &Kms) -> Result<(), CliError> {
     match verb {
         Kms::Init { listen, region } => {
             let options = InitOptions { listen: *listen, region: region.clone() };
-            let init = local_kms::init(&root.kms(), &options).map_err(|error| failed(&error))?;
+            let init = local_kms::init(&root.kms(), &options)
+                .map_err(|error| failed(ExitStatus::of_kms_init(&error), &error))?;
             for line in init.export_lines() {
                 println!("{line}");
             }
@@ -19,10 +20,10 @@ pub(super) fn run(root: &Root, verb: &Kms) -> Result<(), CliError> {
         }
         Kms::Serve { listen, allow_remote } => {
             let options = ServeOptions { listen: *listen, allow_remote: *allow_remote };
-            let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;
+            let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(ExitStatus::Unexpected, &error))?;
             let listening = |address| eprintln!("envol: the local KMS listens on http://{address}");
             let served = runtime.block_on(local_kms::serve(&root.kms(), options, interrupted(), listening));
-            served.map_err(|error| failed(&error))
+            served.map_err(|error| failed(ExitStatus::of_kms_serve(&error), &error))
         }
     }
 }
@@ -39,6 +40,8 @@ async fn interrupted() {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> CliError {
-    CliError::new(ExitStatus::Unexpected, error.to_string())
+/// With its causes, which the messages of these errors leave to their sources.
+fn failed(status: ExitStatus, error: &dyn std::error::Error) -> CliError {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    CliError::new(status, causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }

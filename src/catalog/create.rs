@@ -1,6 +1,7 @@
 //! Makes a volume: everything is checked, and KMS has answered, before the first byte is written.
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,10 +12,14 @@ use super::binding::Binding;
 use super::error::CatalogError;
 use super::header::UnlockedHeader;
 use super::paths::{Root, VolumePaths, private_dir_all, sync_dir};
-use crate::format::{DatabaseId, FileSystemState, Geometry, HEADER_LEN, RevocationPolicy, Superblock, VolumeId};
+use super::peek::peek;
+use crate::format::{
+    Damage, DatabaseId, FileSystemState, Geometry, HEADER_LEN, RevocationPolicy, Superblock, UnverifiedSuperblock,
+    VolumeId,
+};
 use crate::host;
 use crate::secret::{HeaderMacKey, LockedArea, UnwrapRequest, unwrap_volume_key};
-use crate::store::{FileStore, ImageLayout, Store};
+use crate::store::{FileStore, ImageLayout, Store, StoreError};
 
 /// As EBS asks for: two AES-256 keys.
 const VOLUME_KEY_LEN: u16 = 64;
@@ -90,15 +95,38 @@ fn check(paths: &VolumePaths, request: &CreateRequest) -> Result<Backing, Catalo
         }
         return Ok(Backing::New(path));
     }
-    if let Some(signature) = host::signature::find(&path)? {
-        return Err(CatalogError::Busy(format!(
-            "{} carries {} already, and was not touched. If that may be destroyed, wipe it first: wipefs --all {}",
-            path.display(),
-            signature.what,
-            path.display()
-        )));
+    let file_type = fs::metadata(&path).map_err(CatalogError::io("find", &path))?.file_type();
+    if !file_type.is_file() && !file_type.is_block_device() {
+        return Err(StoreError::Unsuitable { path }.into());
     }
+    check_carries_nothing(&path)?;
     Ok(Backing::Existing(path))
+}
+
+/// What is there stays: blkid knows the rest of the world, and only we know ourselves.
+fn check_carries_nothing(path: &Path) -> Result<(), CatalogError> {
+    let busy = |what: String, wipe: &str| {
+        let path = path.display();
+        let how = format!("If that may be destroyed, wipe it first: {wipe} {path}");
+        Err(CatalogError::Busy(format!("{path} carries {what} already, and was not touched. {how}")))
+    };
+    let peek = peek(path).map_err(CatalogError::io("read", path))?;
+    // A damaged copy still says that there is a volume, which the other copy may bring back.
+    let volume = |copy: &Result<UnverifiedSuperblock, Damage>| match copy {
+        Ok(superblock) => Some(format!("envol volume {}", superblock.volume_id())),
+        Err(Damage::Foreign | Damage::Truncated { .. }) => None,
+        Err(_) => Some("the damaged header of an envol volume".to_owned()),
+    };
+    if let Some(what) = peek.copies.iter().find_map(volume) {
+        return busy(
+            what,
+            "`envol delete` that volume or, if nobody has it any more, fallocate --zero-range --length 1MiB",
+        );
+    }
+    match host::signature::find(path)? {
+        Some(signature) => busy(signature.what, "wipefs --all"),
+        None => Ok(()),
+    }
 }
 
 /// As RDS does: the key is described first, then the volume key is made under it without showing itself.

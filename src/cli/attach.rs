@@ -11,6 +11,8 @@ use super::exit_code::ExitStatus;
 use super::output::Output;
 use crate::catalog::{CatalogError, Root, VolumePaths};
 use crate::daemon::{self, AttachOptions, Started};
+use crate::host::loop_device::LoopDevice;
+use crate::host::mounts::Mounts;
 use crate::revocation::GuardianOptions;
 
 pub(super) fn run(root: &Root, verb: &Attach, arguments: &Arguments, output: &Output) -> Result<(), CliError> {
@@ -90,7 +92,34 @@ fn check_dir(root: &Root, paths: &VolumePaths, dir: &Path) -> Result<PathBuf, Cl
             )));
         }
     }
+    check_nothing_to_hide(paths, &dir)?;
     Ok(dir)
+}
+
+/// What lies in a directory is out of sight as long as something is mounted on it: a database that lived there would
+/// seem to be gone.
+fn check_nothing_to_hide(paths: &VolumePaths, dir: &Path) -> Result<(), CliError> {
+    if let Some(mount) = Mounts::read().map_err(CatalogError::from)?.at(dir) {
+        let ours = LoopDevice::backed_by(&paths.image()).map_err(CatalogError::from)?;
+        // Of this volume, attached or left by a daemon that was killed: the daemon knows what to do.
+        if ours.iter().any(|device| device.device_number().is_ok_and(|number| number == mount.device)) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is a mount point already, of {}; choose another directory",
+            dir.display(),
+            mount.source.display()
+        );
+        return Err(CliError::new(ExitStatus::Busy, message));
+    }
+    match std::fs::read_dir(dir).map_err(CatalogError::io("look into", dir))?.next() {
+        None => Ok(()),
+        Some(_) => Err(CliError::usage(format!(
+            "{} is not empty, and what is in it could not be seen while the volume is mounted there. Choose another \
+             directory, or move it away; then copy it to the volume",
+            dir.display()
+        ))),
+    }
 }
 
 /// The same command, for the daemon.

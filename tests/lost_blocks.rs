@@ -1,6 +1,8 @@
 //! A block that was written and is gone from the backing store is an error that names it, never zeros; a block that was
 //! never written, or was discarded, is zeros and no error.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
+
 mod harness;
 
 use std::fs::{self, File};

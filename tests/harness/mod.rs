@@ -22,9 +22,18 @@ pub const ENVOL: &str = env!("CARGO_BIN_EXE_envol");
 /// No step of any test takes this long on a busy machine.
 const WATCHDOG: Duration = Duration::from_secs(240);
 
+/// The uid and the gid.
+const NOBODY: u32 = 65534;
+
 /// One root directory with a local KMS, a key under `alias/test`, and the volumes that a test makes.
 pub struct Host {
     root: TempDir,
+    /// The program, where whoever runs it can reach it.
+    envol: PathBuf,
+    /// Whoever runs it is nobody.
+    unprivileged: bool,
+    /// Where nobody may open /dev/fuse, if they may not on the host itself.
+    namespace: Option<Child>,
     environment: Vec<(String, String)>,
     kms: Mutex<Option<Child>>,
     volumes: Mutex<Vec<String>>,
@@ -43,9 +52,27 @@ pub struct Ran {
 impl Host {
     /// With the local KMS running.
     pub fn new() -> Self {
+        Self::start(false)
+    }
+
+    /// The same for a user without rights: every command runs as nobody, without a home or a login session.
+    pub fn unprivileged() -> Self {
+        Self::start(true)
+    }
+
+    fn start(unprivileged: bool) -> Self {
         let root = TempDir::with_prefix("envol-test-").expect("a temporary directory");
+        let mut envol = PathBuf::from(ENVOL);
+        if unprivileged {
+            envol = root.path().join("envol");
+            fs::hard_link(ENVOL, &envol).or_else(|_| fs::copy(ENVOL, &envol).map(drop)).expect("a copy of envol");
+            std::os::unix::fs::chown(root.path(), Some(NOBODY), Some(NOBODY)).expect("root");
+        }
         let mut host = Self {
             root,
+            envol,
+            unprivileged,
+            namespace: unprivileged.then(open_fuse_namespace).flatten(),
             environment: Vec::new(),
             kms: Mutex::new(None),
             volumes: Mutex::default(),
@@ -76,7 +103,7 @@ impl Host {
 
     pub fn start_kms(&self) {
         let mut child = self
-            .command(ENVOL)
+            .command(&self.envol)
             .args(["--root", self.root_text(), "kms", "serve"])
             .stderr(Stdio::piped())
             .spawn()
@@ -99,7 +126,20 @@ impl Host {
 
     /// A command with this host's AWS variables, and none of whoever runs the tests.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new(program.as_ref());
+        if self.unprivileged {
+            command = Command::new("setpriv");
+            if let Some(namespace) = &self.namespace {
+                command = Command::new("nsenter");
+                command.arg(format!("--mount=/proc/{}/ns/mnt", namespace.id())).args(["--", "setpriv"]);
+            }
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program);
+            command.env_remove("HOME").env_remove("XDG_RUNTIME_DIR").env_remove("XDG_DATA_HOME");
+        }
+        self.with_environment(command)
+    }
+
+    fn with_environment(&self, mut command: Command) -> Command {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
             command.env_remove(name);
         }
@@ -108,7 +148,7 @@ impl Host {
     }
 
     pub fn envol(&self, arguments: &[&str]) -> Ran {
-        let mut command = self.command(ENVOL);
+        let mut command = self.command(&self.envol);
         command.args(["--root", self.root_text()]).args(arguments);
         ran(&command.output().expect("envol runs"))
     }
@@ -123,7 +163,7 @@ impl Host {
 
     /// `aws kms …` as the administrator.
     pub fn aws(&self, arguments: &[&str]) -> Ran {
-        let output = self.command("aws").arg("kms").args(arguments).output();
+        let output = self.with_environment(Command::new("aws")).arg("kms").args(arguments).output();
         ran(&output.expect("the AWS CLI is not installed; scripts/test.sh installs it"))
     }
 
@@ -187,18 +227,23 @@ impl Host {
         self.root().join("volumes").join(volume).join("attach/image")
     }
 
+    /// Where the images of this host's volumes are mounted.
+    fn runtime_dir(&self) -> PathBuf {
+        if self.unprivileged { self.root().join("run") } else { PathBuf::from("/run/envol") }
+    }
+
     fn root_text(&self) -> &str {
         self.root.path().to_str().expect("a temporary directory has a plain name")
     }
 
     fn start_watchdog(&self) {
-        let (done, root) = (Arc::clone(&self.done), self.root.path().to_owned());
+        let (done, root, runtime) = (Arc::clone(&self.done), self.root.path().to_owned(), self.runtime_dir());
         std::thread::spawn(move || {
             let until = Instant::now() + WATCHDOG;
             while !done.load(Ordering::Relaxed) {
                 if Instant::now() > until {
                     eprintln!("watchdog: aborting the FUSE connections below {}", root.display());
-                    volumes_below(&root).iter().for_each(|id| abort_connection(id));
+                    volumes_below(&root).iter().for_each(|id| abort_connection(&runtime.join(id)));
                     return;
                 }
                 std::thread::sleep(Duration::from_millis(200));
@@ -218,7 +263,7 @@ impl Drop for Host {
             }
             let detached = self.envol(&["detach", &id, "--force"]);
             if detached.code != 0 {
-                clear(&id);
+                clear(&self.runtime_dir().join(&id));
             }
             let _ = self.envol(&["delete", &id, "--yes"]);
         }
@@ -227,6 +272,11 @@ impl Drop for Host {
             let _ = Command::new("chmod").args(["755"]).arg(directory).stderr(Stdio::null()).status();
         }
         self.stop_kms();
+        if let Some(mut namespace) = self.namespace.take() {
+            // It ends with its input.
+            drop(namespace.stdin.take());
+            let _ = namespace.wait();
+        }
     }
 }
 
@@ -268,6 +318,26 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// udev lets everybody open /dev/fuse, and fusermount3 asks for no less. Where there is no udev, as in a container: a
+/// mount namespace with such a device, which lasts as long as its process.
+fn open_fuse_namespace() -> Option<Child> {
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata("/dev/fuse").expect("/dev/fuse"));
+    if mode & 0o006 == 0o006 {
+        return None;
+    }
+    let script = "mount -t tmpfs tmpfs /mnt; mknod -m 666 /mnt/fuse c 10 229; mount --bind /mnt/fuse /dev/fuse; \
+                  echo ready; exec cat";
+    let mut child = Command::new("unshare")
+        .args(["--mount", "sh", "-ec", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("unshare");
+    let ready = BufReader::new(child.stdout.take().expect("piped")).lines().next();
+    assert!(matches!(ready, Some(Ok(line)) if line == "ready"), "no mount namespace with a /dev/fuse for everybody");
+    Some(child)
+}
+
 fn volumes_below(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root.join("volumes")).into_iter().flatten();
     entries
@@ -276,21 +346,16 @@ fn volumes_below(root: &Path) -> Vec<String> {
         .collect()
 }
 
-fn abort_connection(id: &str) {
-    if let Ok(Some(connection)) = envol::host::fuse_connection::FuseConnection::at(&runtime_dir().join(id)) {
+fn abort_connection(mount_point: &Path) {
+    if let Ok(Some(connection)) = envol::host::fuse_connection::FuseConnection::at(mount_point) {
         let _ = connection.abort();
     }
 }
 
-fn runtime_dir() -> PathBuf {
-    PathBuf::from("/run/envol")
-}
-
 /// What a test that failed, or a daemon that was killed, left of one volume.
-fn clear(id: &str) {
+fn clear(mount_point: &Path) {
     use envol::host::{loop_device::LoopDevice, mounts, processes};
-    abort_connection(id);
-    let mount_point = runtime_dir().join(id);
+    abort_connection(mount_point);
     for device in LoopDevice::backed_by(&mount_point.join("image")).unwrap_or_default() {
         if let Ok(number) = device.device_number() {
             let holders = processes::holders_of(&[number]).unwrap_or_default();
@@ -301,8 +366,8 @@ fn clear(id: &str) {
         }
         let _ = device.clear();
     }
-    if let Ok(Some(connection)) = envol::host::fuse_connection::FuseConnection::at(&mount_point) {
+    if let Ok(Some(connection)) = envol::host::fuse_connection::FuseConnection::at(mount_point) {
         let _ = connection.unmount();
     }
-    let _ = fs::remove_dir(&mount_point);
+    let _ = fs::remove_dir(mount_point);
 }

@@ -1,6 +1,7 @@
 //! Makes a volume: everything is checked, and KMS has answered, before the first byte is written.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub fn create(
     let mac_key = prove_attachable(request, &keys)?;
 
     let staging = root.volumes().join(format!(".creating-{}", request.id));
+    clear_interrupted(&staging, &request.id)?;
     let made = make(&staging, &backing, request, keys, mac_key, progress).and_then(|superblock| {
         fs::rename(&staging, paths.dir()).map_err(CatalogError::io("make", paths.dir()))?;
         sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))?;
@@ -59,6 +61,19 @@ pub fn create(
         let _ = fs::remove_dir_all(&staging);
     }
     made
+}
+
+/// A creation that was killed leaves its directory, and may be started anew; one that is under way holds its image's lock.
+fn clear_interrupted(staging: &Path, id: &VolumeId) -> Result<(), CatalogError> {
+    match FileStore::open(&staging.join("backing")) {
+        Err(StoreError::Busy { .. }) => {
+            Err(CatalogError::Busy(format!("volume {id} is being created by another command")))
+        }
+        _ => match fs::remove_dir_all(staging) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CatalogError::io("clear", staging)(error)),
+            _ => Ok(()),
+        },
+    }
 }
 
 /// Where the ciphertext goes.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,12 +14,16 @@ use crate::catalog::{CatalogError, Root, VolumePaths};
 use crate::daemon::{self, AttachOptions, Started};
 use crate::host::loop_device::LoopDevice;
 use crate::host::mounts::Mounts;
+use crate::host::tools::Tool;
 use crate::revocation::GuardianOptions;
 
+/// A name server may be asked for the user.
+const LOOKUP_DEADLINE: Duration = Duration::from_secs(10);
+
 pub(super) fn run(root: &Root, verb: &Attach, arguments: &Arguments, output: &Output) -> Result<(), CliError> {
-    let mut paths = root.volume(&verb.volume);
-    if !paths.dir().is_dir() {
-        return Err(CatalogError::NoSuchVolume { id: verb.volume.clone(), root: root.path().to_owned() }.into());
+    let mut paths = root.existing(&verb.volume)?;
+    if let Some(owner) = &verb.owner {
+        check_owner(owner)?;
     }
     let dir = verb.dir.as_deref().map(|dir| check_dir(root, &paths, dir)).transpose()?;
     if verb.foreground {
@@ -69,6 +74,32 @@ fn report(paths: &VolumePaths, dir: Option<&Path>, pid: u32, output: &Output) ->
     output.print(&text, &object)
 }
 
+/// Before anything is made or mounted for somebody who is not there.
+fn check_owner(owner: &str) -> Result<(), CliError> {
+    let (user, group) = owner.split_once(':').map_or((owner, None), |(user, group)| (user, Some(group)));
+    let known = |database: &str, name: &str| {
+        let tool = Tool::new("getent", LOOKUP_DEADLINE).map_err(CatalogError::from)?;
+        Ok::<_, CliError>(tool.args([database, name]).run().is_ok())
+    };
+    let is_number = |name: &str| name.parse::<u32>().is_ok();
+    if !is_number(user) && !known("passwd", user)? {
+        return Err(CliError::usage(format!("there is no user `{user}`")));
+    }
+    match group.filter(|group| !group.is_empty() && !is_number(group)) {
+        Some(group) if !known("group", group)? => Err(CliError::usage(format!("there is no group `{group}`"))),
+        _ => Ok(()),
+    }
+}
+
+/// DIR as the kernel names it, when a killed daemon left this very volume mounted there. Its dead file system is not
+/// asked: a stat of a shut-down XFS fails, as if there were no such directory.
+fn left_mounted(paths: &VolumePaths, dir: &Path) -> Option<PathBuf> {
+    let dir = dir.parent()?.canonicalize().ok()?.join(dir.file_name()?);
+    let mounted = Mounts::read().ok()?.at(&dir)?.device;
+    let devices = LoopDevice::backed_by(&paths.image()).ok()?;
+    devices.iter().any(|device| device.device_number().is_ok_and(|number| number == mounted)).then_some(dir)
+}
+
 /// What can be said of DIR before the volume is touched.
 fn check_dir(root: &Root, paths: &VolumePaths, dir: &Path) -> Result<PathBuf, CliError> {
     if !rustix::process::geteuid().is_root() {
@@ -77,6 +108,9 @@ fn check_dir(root: &Root, paths: &VolumePaths, dir: &Path) -> Result<PathBuf, Cl
         ));
     }
     let dir = std::path::absolute(dir).map_err(|error| CliError::usage(format!("{}: {error}", dir.display())))?;
+    if let Some(left) = left_mounted(paths, &dir) {
+        return Ok(left);
+    }
     if !dir.exists() {
         std::fs::create_dir_all(&dir).map_err(CatalogError::io("make", &dir))?;
     }
@@ -92,19 +126,17 @@ fn check_dir(root: &Root, paths: &VolumePaths, dir: &Path) -> Result<PathBuf, Cl
             )));
         }
     }
-    check_nothing_to_hide(paths, &dir)?;
+    // Once more: a symbolic link may have led there.
+    if left_mounted(paths, &dir).is_none() {
+        check_nothing_to_hide(&dir)?;
+    }
     Ok(dir)
 }
 
 /// What lies in a directory is out of sight as long as something is mounted on it: a database that lived there would
 /// seem to be gone.
-fn check_nothing_to_hide(paths: &VolumePaths, dir: &Path) -> Result<(), CliError> {
+fn check_nothing_to_hide(dir: &Path) -> Result<(), CliError> {
     if let Some(mount) = Mounts::read().map_err(CatalogError::from)?.at(dir) {
-        let ours = LoopDevice::backed_by(&paths.image()).map_err(CatalogError::from)?;
-        // Of this volume, attached or left by a daemon that was killed: the daemon knows what to do.
-        if ours.iter().any(|device| device.device_number().is_ok_and(|number| number == mount.device)) {
-            return Ok(());
-        }
         let message = format!(
             "{} is a mount point already, of {}; choose another directory",
             dir.display(),
@@ -128,7 +160,7 @@ fn foreground_arguments(root: &Root, verb: &Attach, dir: Option<&Path>, verbose:
     // The daemon's stderr is its log: what it does is worth a line there.
     arguments.extend(std::iter::repeat_n("-v".into(), usize::from(verbose.max(1))));
     arguments.extend(["attach".into(), "--foreground".into()]);
-    let millis = |duration: std::time::Duration| format!("{}ms", duration.as_millis());
+    let millis = |duration: Duration| format!("{}ms", duration.as_millis());
     let mut option = |name: &str, value: &str| arguments.push(format!("--{name}={value}").into());
     option("probe-interval", &millis(verb.probe_interval));
     option("confirm-denial", &millis(verb.confirm_denial));

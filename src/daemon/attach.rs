@@ -2,6 +2,7 @@
 //! system, serve.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
     let plan = FileSystemPlan::make(&header, &volume, options)?;
 
     let mut attached = Attached::new(paths, volume, store, header, area.protection(), refused);
-    match bring_up(&mut attached, options, plan) {
+    match bring_up(root, &mut attached, options, plan) {
         Ok(()) => serve(attached, options),
         Err(error) => {
             attached.tear_down();
@@ -156,7 +157,12 @@ impl FileSystemPlan {
 }
 
 /// From here on there is something to take down again: [`Attached::tear_down`].
-fn bring_up(attached: &mut Attached, options: &AttachOptions, plan: FileSystemPlan) -> Result<(), DaemonError> {
+fn bring_up(
+    root: &Root,
+    attached: &mut Attached,
+    options: &AttachOptions,
+    plan: FileSystemPlan,
+) -> Result<(), DaemonError> {
     let paths = attached.paths.clone();
     report("showing the image");
     paths.make_mount_point().map_err(DaemonError::io("make the mount point of the image"))?;
@@ -180,7 +186,7 @@ fn bring_up(attached: &mut Attached, options: &AttachOptions, plan: FileSystemPl
         }
     };
     report(&format!("mounting {kind} on {}", dir.display()));
-    guard_dir(&paths, dir)?;
+    guard_dir(root, &paths, dir)?;
     mounts::mount(&device, dir, kind, &[])?;
     attached.dir = Some(dir.clone());
     if let Some(owner) = &options.owner {
@@ -192,20 +198,32 @@ fn bring_up(attached: &mut Attached, options: &AttachOptions, plan: FileSystemPl
 }
 
 /// The bare directory beneath the mount: nobody may write into it while the volume is away.
-fn guard_dir(paths: &VolumePaths, dir: &Path) -> Result<(), DaemonError> {
+fn guard_dir(root: &Root, paths: &VolumePaths, dir: &Path) -> Result<(), DaemonError> {
     let before = MountRecord::read(paths)?;
-    if let Some(other) = before.as_ref().filter(|record| record.dir != dir) {
+    if let Some(other) = before.as_ref().filter(|record| record.dir != dir)
+        && MountRecord::of_another(root, paths, &other.dir).is_none()
+    {
         // The volume moves: the directory it was on is an ordinary one again.
         let _ = guard::release(&other.dir, other.mode);
     }
-    let guarded = guard::guard(dir)?;
-    if !guarded.immutable {
+    let mode = fs::metadata(dir).map_err(DaemonError::io("look at the directory to mount on"))?.mode() & 0o7777;
+    let record = match before {
+        _ if mode != 0 => Some(MountRecord { dir: dir.to_owned(), mode }),
+        Some(record) if record.dir == dir => None,
+        // Closed already: another volume, most likely a terminal one, was mounted there before.
+        _ => {
+            let mode = MountRecord::of_another(root, paths, dir).map_or(DEFAULT_MODE, |record| record.mode);
+            Some(MountRecord { dir: dir.to_owned(), mode })
+        }
+    };
+    // Before the guard: what is closed must be known to whoever opens it again.
+    if let Some(record) = record {
+        record.write(paths)?;
+    }
+    if !guard::guard(dir)?.immutable {
         tracing::warn!("{} cannot be made immutable on its file system: root could write into it", dir.display());
     }
-    match (before, guarded.former_mode) {
-        (Some(record), None) if record.dir == dir => Ok(()),
-        (_, former) => Ok(MountRecord { dir: dir.to_owned(), mode: former.unwrap_or(DEFAULT_MODE) }.write(paths)?),
-    }
+    Ok(())
 }
 
 /// `ROOT/volumes/VOL/attach` leads to where the image is.

@@ -1,0 +1,171 @@
+//! What other people, other programs and crashes do to a volume between attach and detach.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod harness;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use harness::{Host, ran, wait_until};
+
+fn daemon_is_gone(pid: i32) -> bool {
+    !Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[test]
+fn xfs_is_attached_again_after_its_daemon_was_killed() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "320MiB"]);
+    let dir = host.directory("mnt");
+    let dir_text = dir.to_str().unwrap();
+    host.envol(&["attach", &volume, dir_text, "--fs", "xfs"]).expect_code(0);
+    let mut file = fs::File::create(dir.join("kept")).unwrap();
+    file.write_all(b"synced").unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    host.kill_daemon(&volume);
+    // The dead file system notices, and from then on a stat of its root fails.
+    wait_until("the shutdown of XFS", Duration::from_secs(30), || {
+        fs::write(dir.join("more"), b"x").is_err() && fs::metadata(&dir).is_err()
+    });
+    host.envol(&["attach", &volume, dir_text]).expect_code(0);
+    assert_eq!(fs::read(dir.join("kept")).unwrap(), b"synced");
+}
+
+#[test]
+fn an_image_that_was_unmounted_by_hand_keeps_what_was_written() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+    let pid = host.daemon_pid(&volume);
+    let data = vec![0x5A; 1 << 20];
+    fs::File::options().write(true).open(host.image(&volume)).unwrap().write_all(&data).unwrap();
+    let unmounted = Command::new("umount").arg(format!("/run/envol/{volume}")).status().unwrap();
+    assert!(unmounted.success());
+    wait_until("the daemon's end", Duration::from_secs(20), || daemon_is_gone(pid));
+    host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+    assert!(fs::read(host.image(&volume)).unwrap()[..data.len()] == data);
+}
+
+#[test]
+fn detach_and_delete_clear_what_a_killed_daemon_left() {
+    let host = Host::new();
+    let dir = host.directory("mnt");
+    let dir_text = dir.to_str().unwrap();
+    let volume = host.create(&["--size", "64MiB"]);
+    host.envol(&["attach", &volume, dir_text]).expect_code(0);
+    host.kill_daemon(&volume);
+    let status = host.status(&volume);
+    assert!(status["cause"].as_str().unwrap().contains("killed"), "{status}");
+    host.envol(&["detach", &volume]).expect_code(0);
+    host.envol(&["detach", &volume]).expect_code(3);
+    assert!(host.status(&volume)["cause"].is_null());
+
+    host.envol(&["attach", &volume, dir_text]).expect_code(0);
+    host.kill_daemon(&volume);
+    host.envol(&["delete", &volume, "--yes"]).expect_code(0);
+    fs::write(dir.join("an-ordinary-directory"), b"again").unwrap();
+}
+
+#[test]
+fn a_copy_of_the_root_directory_does_not_disturb_the_volume_that_is_served() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    let copy = tempfile::TempDir::new().unwrap();
+    let copied = Command::new("cp").arg("-a").arg(host.root().join("volumes")).arg(copy.path()).status().unwrap();
+    assert!(copied.success());
+    host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+
+    let elsewhere = |arguments: &[&str]| {
+        let mut command = host.command(harness::ENVOL);
+        ran(&command.arg("--root").arg(copy.path()).args(arguments).output().unwrap())
+    };
+    elsewhere(&["attach", &volume, "--raw"]).expect_code(8).expect_stderr("same id");
+    elsewhere(&["detach", &volume]).expect_code(8);
+    assert!(elsewhere(&["--json", "status", &volume]).expect_code(0).stdout.contains(r#""state":"available""#));
+    assert_eq!(host.status(&volume)["state"], "in-use");
+    assert!(fs::read(host.image(&volume)).is_ok());
+
+    // The control: without the other, the copy attaches.
+    host.envol(&["detach", &volume]).expect_code(0);
+    elsewhere(&["attach", &volume, "--raw"]).expect_code(0);
+    elsewhere(&["detach", &volume]).expect_code(0);
+}
+
+#[test]
+fn deleting_a_volume_spares_another_one_behind_its_link() {
+    let host = Host::new();
+    let (lost, kept) = (host.create(&["--size", "64MiB"]), host.create(&["--size", "64MiB"]));
+    let image = host.backing(&kept);
+    let link = host.root().join("volumes").join(&lost).join("backing");
+    fs::rename(&link, link.with_extension("aside")).unwrap();
+    std::os::unix::fs::symlink(&image, &link).unwrap();
+    host.envol(&["delete", &lost, "--yes"]).expect_code(7).expect_stderr(&kept);
+    host.envol(&["attach", &kept, "--raw"]).expect_code(0);
+
+    fs::remove_file(&link).unwrap();
+    fs::rename(link.with_extension("aside"), &link).unwrap();
+    host.envol(&["delete", &lost, "--yes"]).expect_code(0);
+}
+
+#[test]
+fn a_guard_that_two_volumes_share_goes_with_the_last_of_them() {
+    let host = Host::new();
+    let dir = host.directory("mnt");
+    let mode = fs::metadata(&dir).unwrap().mode() & 0o7777;
+    let (old, new) = (host.create(&["--size", "64MiB"]), host.create(&["--size", "64MiB"]));
+    for volume in [&old, &new] {
+        host.envol(&["attach", volume, dir.to_str().unwrap()]).expect_code(0);
+        host.envol(&["detach", volume]).expect_code(0);
+    }
+    host.envol(&["delete", &old, "--yes"]).expect_code(0);
+    assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o7777, 0);
+    assert!(fs::write(dir.join("beneath"), b"no").is_err());
+    host.envol(&["delete", &new, "--yes"]).expect_code(0);
+    assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o7777, mode);
+}
+
+/// A small file system, unmounted again at the end.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(dir: PathBuf, size: &str) -> Self {
+        let options = format!("size={size}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(&dir).status().unwrap();
+        assert!(mounted.success());
+        Self(dir)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_detach_that_lost_writes_to_a_full_disk_says_so() {
+    let host = Host::new();
+    let small = Tmpfs::mount(host.directory("small"), "24m");
+    let image = small.0.join("image");
+    let volume = host.create(&["--size", "128MiB", "--backing", image.to_str().unwrap()]);
+    let dir = host.directory("mnt");
+    host.envol(&["attach", &volume, dir.to_str().unwrap()]).expect_code(0);
+    // The control: what fits is detached in good order.
+    fs::write(dir.join("fits"), vec![1; 1 << 20]).unwrap();
+    host.envol(&["detach", &volume]).expect_code(0);
+
+    host.envol(&["attach", &volume, dir.to_str().unwrap()]).expect_code(0);
+    // Taken by the page cache; written back when the file system is unmounted, or before.
+    let written = fs::write(dir.join("too-much"), vec![2; 48 << 20]);
+    let detached = host.envol(&["detach", &volume]);
+    assert!(written.is_err() || detached.code != 0, "48 MiB were lost without a word");
+    assert_ne!(host.status(&volume)["state"], "in-use");
+    assert!(detached.stderr.contains("lost"), "{detached:?}");
+    drop(host);
+}

@@ -99,14 +99,11 @@ until_true() {
 # processes NAME... : the pids of these programs that were started for $place. Nothing else has its name in the arguments.
 processes() {
     local argv program
-    for argv in /proc/[0-9]*/cmdline; do
+    grep -l -a -F "$place/" /proc/[0-9]*/cmdline 2>/dev/null | while read -r argv; do
         program=$(readlink "${argv%/cmdline}/exe") || continue
         program=${program% (deleted)}
-        [[ " $* " == *" ${program##*/} "* ]] || continue
-        tr '\0' ' ' <"$argv" | grep -q -F "$place/" || continue
-        argv=${argv#/proc/}
-        echo "${argv%/cmdline}"
-    done 2>/dev/null
+        [[ " $* " != *" ${program##*/} "* ]] || basename "${argv%/cmdline}"
+    done
 }
 none_left() { [ -z "$(processes "$@")" ]; }
 
@@ -161,11 +158,11 @@ clear_place() {
 
 # An `envol attach` that is not the daemon itself is waiting for one.
 no_attach_under_way() {
-    local pid
+    local pid argv
     for pid in $(processes envol); do
-        tr '\0' ' ' <"/proc/$pid/cmdline" | grep -v -e --foreground | grep -q ' attach ' && return 1
+        argv=$(tr '\0' ' ' <"/proc/$pid/cmdline") || continue
+        [[ "$argv" != *" attach "* || "$argv" == *" --foreground "* ]] || return 1
     done 2>/dev/null
-    return 0
 }
 
 # nothing_left VOLUME... : no process, mount, loop device, directory.
@@ -196,7 +193,7 @@ clear_last_run() {
 # On every end of the script, after the last step too.
 clean_up() {
     local status=$?
-    trap '' INT TERM HUP
+    trap '' INT TERM HUP PIPE
     trap - EXIT
     set +e
     # Bash would report each child that is ended here.
@@ -225,7 +222,7 @@ clean_up() {
 }
 
 interrupted() {
-    trap '' INT TERM HUP
+    trap '' INT TERM HUP PIPE
     [ -n "${seen_it-yes}" ] || printf '\n' >&3
     seen_it=yes reason="interrupted"
     printf '%s: interrupted\n' "$(basename "$0")" >&3
@@ -243,6 +240,8 @@ trap clean_up EXIT
 trap 'interrupted 130' INT
 trap 'interrupted 143' TERM
 trap 'interrupted 129' HUP
+# Nobody reads what is printed any more.
+trap 'interrupted 141' PIPE
 printf '%9s  %-38s%9s  %s\n' at step took seen >&3
 
 step "install what is missing"

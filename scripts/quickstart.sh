@@ -129,7 +129,7 @@ clear_volume() {
         done
     ! grep -q " $shown " /proc/mounts || umount "$shown" || umount -l "$shown" || true
     [ ! -d "$shown" ] || rmdir "$shown" || true
-    rm -f "$shown.sock"
+    rm -f "$shown.sock" "$shown".*.notify
     [ ! -x "$envol_binary" ] || timeout 60 "$envol_binary" --root "$place/envol" delete "$volume" --yes || true
 }
 
@@ -233,6 +233,7 @@ interrupted() {
 
 began=$(now_us) step='' step_began=$began seen_it=yes reason='' running='' running_name='' place=''
 envol_binary=${CARGO_TARGET_DIR:-$envol_repo/target}/release/envol
+[ -z "$(missing flock)" ] || fail "flock is missing (Debian package util-linux)."
 exec 9>"$notes/lock"
 flock -n 9 || fail "another run is under way in this clone."
 : >"$log"

@@ -3,6 +3,7 @@
 #
 #   scripts/test.sh [ARGUMENT OF cargo test ...]
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/prerequisites.sh"
 cd "$envol_repo"
 

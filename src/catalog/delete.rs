@@ -38,6 +38,9 @@ pub fn delete(root: &Root, paths: &VolumePaths) -> Result<(), CatalogError> {
     if let Some(file) = target.filter(|path| fs::metadata(path).is_ok_and(|data| !data.file_type().is_block_device())) {
         fs::remove_file(&file).map_err(CatalogError::io("remove", &file))?;
     }
+    // Names that a killed daemon left.
+    let _ = fs::remove_file(paths.control_socket());
+    let _ = fs::remove_dir(paths.mount_point());
     fs::remove_dir_all(paths.dir()).map_err(CatalogError::io("remove", paths.dir()))?;
     sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))
 }

@@ -64,6 +64,30 @@ fn a_busy_volume_is_not_detached_and_its_holders_are_named() {
 }
 
 #[test]
+fn a_volume_mounted_in_another_namespace_is_not_detached_until_it_is_unmounted_there() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    let dir = host.directory("mnt");
+    host.envol(&["attach", &volume, dir.to_str().unwrap()]).expect_code(0);
+    // It keeps this mount alone: other tests detach their volumes meanwhile.
+    const SEER: &str = r#"while read -r _ _ _ _ at _; do
+        case $at in "$1") ;; *envol*) umount --lazy "$at" ;; esac
+    done < /proc/self/mountinfo
+    exec sleep 300"#;
+    let mut elsewhere = Command::new("unshare").args(["--mount", "sh", "-c", SEER, "sh"]).arg(&dir).spawn().unwrap();
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap();
+    let seer = elsewhere.id().to_string();
+    wait_until("a mount namespace", Duration::from_secs(10), || namespace(&seer) != namespace("self"));
+    let refused = host.envol(&["detach", &volume]);
+    let still_served = host.status(&volume);
+    elsewhere.kill().unwrap();
+    elsewhere.wait().unwrap();
+    refused.expect_code(8).expect_stderr("mount namespace of").expect_stderr(&format!("(pid {seer})"));
+    assert_eq!(still_served["state"], "in-use");
+    host.envol(&["detach", &volume]).expect_code(0);
+}
+
+#[test]
 fn the_bare_directory_lets_nobody_write_while_the_volume_is_away() {
     let host = Host::new();
     let volume = host.create(&["--size", "64MiB"]);

@@ -17,9 +17,6 @@ use crate::volume::{Ended, Phase};
 /// From the unmount of the image to the end of its last request.
 const FUSE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// From the unmount of the file system to the end of the loop device.
-const LOOP_DEADLINE: Duration = Duration::from_secs(10);
-
 impl Attached {
     /// In good order or not at all: while somebody uses the file system or the image, nothing changes. After an error
     /// that is not [`DaemonError::is_busy`] the volume is down as well, only not in good order.
@@ -37,8 +34,8 @@ impl Attached {
             self.dir = None;
         }
         if let Some(device) = &self.device {
-            device.clear()?;
-            device.wait_until_gone(LOOP_DEADLINE)?;
+            // While it is there somebody may still write to it.
+            holders::clear_device(self.paths.id(), device)?;
             self.device = None;
         }
         self.tear_down();

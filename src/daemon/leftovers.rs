@@ -1,8 +1,6 @@
 //! What a daemon that was killed leaves: a dead FUSE mount, a loop device on its image, a file system on that, and
 //! processes that still hold files there. The next attach clears it before anything else.
 
-use std::time::Duration;
-
 use super::control::{self, Command, ControlError, Reply};
 use super::error::DaemonError;
 use super::holders;
@@ -11,8 +9,6 @@ use crate::host::fuse_connection::FuseConnection;
 use crate::host::loop_device::LoopDevice;
 use crate::host::mounts::{self, Mounts};
 use crate::store::{FileStore, StoreError};
-
-const LOOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Clears what a killed daemon left of a volume that nobody serves; whether there was anything. Busy when the volume is
 /// served, or when processes still hold the dead file system and `force` is not given.
@@ -46,8 +42,7 @@ pub(super) fn clear(paths: &VolumePaths, force: bool) -> Result<bool, DaemonErro
     }
     for device in &devices {
         clear_file_systems(paths, device, force)?;
-        device.clear()?;
-        device.wait_until_gone(LOOP_DEADLINE)?;
+        holders::clear_device(paths.id(), device)?;
     }
     if let Some(connection) = &connection {
         connection.unmount()?;

@@ -64,6 +64,30 @@ pub fn holders_of(devices: &[DeviceNumber]) -> Result<Vec<Holder>, HostError> {
     Ok(pids.into_iter().filter_map(|pid| scan.holder(pid)).collect())
 }
 
+/// Of each mount namespace in which one of these file systems is mounted, this process's own apart, one process. Such a mount
+/// keeps the device in use although no process uses it.
+///
+/// # Errors
+/// [`HostError::Io`] if `/proc` is not there.
+pub fn seers_of(devices: &[DeviceNumber]) -> Result<Vec<Holder>, HostError> {
+    let mut pids: Vec<u32> = numbers_in(Path::new("/proc")).context(|| "cannot list /proc".to_owned())?;
+    pids.sort_unstable();
+    let namespace = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
+    let mut seen = HashSet::from([namespace(Path::new("/proc/self"))]);
+    let processes = pids.into_iter().map(|pid| (pid, PathBuf::from(format!("/proc/{pid}"))));
+    let seers = processes.filter_map(|(pid, process)| {
+        let table = fs::read(process.join("mountinfo")).ok()?;
+        if !Mounts::parse(&table).iter().any(|mount| devices.contains(&mount.device))
+            || !seen.insert(namespace(&process))
+        {
+            return None;
+        }
+        let started_at_ticks = read_stat(&process)?.started_at_ticks;
+        Some(Holder { pid, name: name_of(&process), uses: BTreeSet::new(), started_at_ticks })
+    });
+    Ok(seers.collect())
+}
+
 /// Ends processes: SIGTERM, and SIGKILL to those that are still there after `grace`. Returns those that remain `kill_wait` after that, because
 /// they wait inside the kernel. The signals go to these very processes, never to one that got the same pid later.
 #[must_use]
@@ -143,8 +167,7 @@ impl Scan<'_> {
         if self.has_mapping(&task) {
             uses.insert(Use::Mapping);
         }
-        let name = fs::read_to_string(task.join("comm")).unwrap_or_default().trim_end().to_owned();
-        (!uses.is_empty()).then_some(Holder { pid, name, uses, started_at_ticks: stat.started_at_ticks })
+        (!uses.is_empty()).then(|| Holder { pid, name: name_of(&task), uses, started_at_ticks: stat.started_at_ticks })
     }
 
     /// Follows one of the links of `/proc/PID`, which leads to the place itself and not along a path.
@@ -217,6 +240,10 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
         flags: field(9)?.parse().ok()?,
         started_at_ticks: field(22)?.parse().ok()?,
     })
+}
+
+fn name_of(task: &Path) -> String {
+    fs::read_to_string(task.join("comm")).unwrap_or_default().trim_end().to_owned()
 }
 
 /// The first thread of a process may have ended before the others.

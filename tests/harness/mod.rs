@@ -6,8 +6,11 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test binary is a crate of its own and uses a part of it")]
 
+pub mod postgres;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +64,10 @@ impl Host {
     }
 
     fn start(unprivileged: bool) -> Self {
-        let root = TempDir::with_prefix("envol-test-").expect("a temporary directory");
+        // Others may pass through, to where a volume is mounted for them.
+        let passable = fs::Permissions::from_mode(0o711);
+        let root = tempfile::Builder::new().prefix("envol-test-").permissions(passable).tempdir();
+        let root = root.expect("a temporary directory");
         let mut envol = PathBuf::from(ENVOL);
         if unprivileged {
             envol = root.path().join("envol");

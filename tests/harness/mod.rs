@@ -39,7 +39,6 @@ pub struct Host {
     namespace: Option<Child>,
     environment: Vec<(String, String)>,
     kms: Mutex<Option<Child>>,
-    volumes: Mutex<Vec<String>>,
     directories: Mutex<Vec<PathBuf>>,
     done: Arc<AtomicBool>,
 }
@@ -81,7 +80,6 @@ impl Host {
             namespace: unprivileged.then(open_fuse_namespace).flatten(),
             environment: Vec::new(),
             kms: Mutex::new(None),
-            volumes: Mutex::default(),
             directories: Mutex::default(),
             done: Arc::default(),
         };
@@ -192,9 +190,7 @@ impl Host {
     pub fn create(&self, arguments: &[&str]) -> String {
         let mut all = vec!["create", "--db-id", "db-TEST", "--kms-key", "alias/test"];
         all.extend(arguments);
-        let id = self.envol(&all).expect_code(0).stdout.trim().to_owned();
-        self.volumes.lock().expect("not poisoned").push(id.clone());
-        id
+        self.envol(&all).expect_code(0).stdout.trim().to_owned()
     }
 
     /// An empty directory to mount on, given back its permissions at the end.
@@ -331,7 +327,10 @@ fn open_fuse_namespace() -> Option<Child> {
     if mode & 0o006 == 0o006 {
         return None;
     }
-    let script = "mount -t tmpfs tmpfs /mnt; mknod -m 666 /mnt/fuse c 10 229; mount --bind /mnt/fuse /dev/fuse; \
+    // Volumes of other tests must not stay mounted in it when they are detached.
+    let script = "while read -r _ _ _ _ at _; do case $at in *envol*) umount --lazy $at || true ;; esac; done \
+                  < /proc/self/mountinfo; \
+                  mount -t tmpfs tmpfs /mnt; mknod -m 666 /mnt/fuse c 10 229; mount --bind /mnt/fuse /dev/fuse; \
                   echo ready; exec cat";
     let mut child = Command::new("unshare")
         .args(["--mount", "sh", "-ec", script])

@@ -7,14 +7,14 @@ mod harness;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use envol::format::layout::{Field, superblock};
 use envol::format::{
     Cause, DatabaseId, FileSystemKind, FileSystemState, Geometry, HEADER_LEN, HeaderCopy, LIFECYCLE_BLOCK_LEN,
     LifecycleRecord, RevocationPolicy, SUPERBLOCK_LEN, Superblock, UnverifiedSuperblock, VolumeId,
 };
-use harness::Host;
+use harness::{Host, data_of};
 use sha2::{Digest, Sha256};
 
 const BOTH: [HeaderCopy; 2] = HeaderCopy::BOTH;
@@ -362,19 +362,13 @@ struct Fingerprint {
     modified: (i64, i64),
 }
 
-fn fingerprint(backing: &PathBuf) -> Fingerprint {
-    let file = File::open(backing).unwrap();
-    let metadata = file.metadata().unwrap();
+fn fingerprint(backing: &Path) -> Fingerprint {
     let mut hash = Sha256::new();
-    let mut at = 0;
-    while let Ok(data) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at)) {
-        let end = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(data)).unwrap();
-        let mut bytes = vec![0; usize::try_from(end - data).unwrap()];
-        file.read_exact_at(&mut bytes, data).unwrap();
-        hash.update(data.to_le_bytes());
-        hash.update(&bytes);
-        at = end;
+    for (offset, bytes) in data_of(backing) {
+        hash.update(offset.to_le_bytes());
+        hash.update(bytes);
     }
+    let metadata = fs::metadata(backing).unwrap();
     let modified = (metadata.mtime(), metadata.mtime_nsec());
     Fingerprint { sha256: hash.finalize().to_vec(), len: metadata.len(), modified }
 }

@@ -304,6 +304,23 @@ pub fn ran(output: &Output) -> Ran {
     }
 }
 
+/// What a file holds and where, without what is zero: whether that is a hole changes by itself.
+pub fn data_of(path: &Path) -> Vec<(u64, Vec<u8>)> {
+    const PIECE: usize = 4096;
+    let file = fs::File::open(path).expect("a file");
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Ok(start) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at)) {
+        at = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(start)).expect("the end at the latest");
+        let mut bytes = vec![0; usize::try_from(at - start).expect("fits in memory")];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, start).expect("readable");
+        let pieces = (start..at).step_by(PIECE).zip(bytes.chunks(PIECE));
+        let kept = pieces.filter(|(_, piece)| piece.iter().any(|byte| *byte != 0));
+        found.extend(kept.map(|(offset, piece)| (offset, piece.to_vec())));
+    }
+    found
+}
+
 /// Waits for a state, with a deadline.
 #[track_caller]
 pub fn wait_until(what: &str, deadline: Duration, mut reached: impl FnMut() -> bool) {

@@ -616,7 +616,7 @@ impl MountedFileSystem {
         image.as_file().set_len(len).unwrap();
         let path = image.path().to_str().unwrap();
         run("mkfs.ext4", &["-q", "-F", "-b", "4096", "-m", "0", path]);
-        let dir = TempDir::new().unwrap();
+        let dir = TempDir::with_prefix("envol-test-").unwrap();
         run("mount", &["-o", "loop", path, dir.path().to_str().unwrap()]);
         Self { dir, _image: image }
     }

@@ -46,6 +46,7 @@ pub struct Host {
 /// What a command printed and how it ended.
 #[derive(Debug)]
 pub struct Ran {
+    /// Below zero: the signal that ended it.
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
@@ -298,10 +299,16 @@ impl Ran {
 
 pub fn ran(output: &Output) -> Ran {
     Ran {
-        code: output.status.code().unwrap_or(-1),
+        code: code_of(output.status),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// The exit code or, below zero, the signal.
+fn code_of(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().or(status.signal().map(|signal| -signal)).unwrap_or(i32::MIN)
 }
 
 /// What a file holds and where, without what is zero: whether that is a hole changes by itself.

@@ -9,9 +9,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use harness::{ENVOL, Host, Ran, data_of, ran, wait_until};
+use envol::format::{FileSystemState, HeaderCopy, SUPERBLOCK_LEN, UnverifiedSuperblock};
+use harness::{ENVOL, Host, Ran, data_of, ran};
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
@@ -469,7 +470,12 @@ fn an_interrupted_mkfs_is_made_anew_only_when_asked() {
         let inspected = host.json(&["inspect", backing.to_str().unwrap()]);
         inspected["file_system"].as_str().unwrap().to_owned()
     };
-    wait_until("mkfs", Duration::from_secs(60), || state() != "none");
+    // Looked at without a pause: mkfs takes some ten milliseconds.
+    let header = File::open(&backing).unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while !HeaderCopy::BOTH.iter().any(|copy| is_formatting(&header, *copy)) {
+        assert!(Instant::now() < until, "mkfs did not begin");
+    }
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     assert_eq!(state(), "ext4, not finished", "mkfs was faster than the test");
@@ -483,6 +489,13 @@ fn an_interrupted_mkfs_is_made_anew_only_when_asked() {
     host.envol(&["detach", &volume]).expect_code(0);
     host.envol(&["attach", &volume, dir]).expect_code(0);
     assert_eq!(fs::read(Path::new(dir).join("file")).unwrap(), b"content");
+}
+
+fn is_formatting(image: &File, copy: HeaderCopy) -> bool {
+    let mut bytes = [0; SUPERBLOCK_LEN];
+    image.read_exact_at(&mut bytes, copy.superblock_offset()).unwrap();
+    let superblock = UnverifiedSuperblock::parse(&bytes);
+    superblock.is_ok_and(|found| matches!(found.unproven().file_system, FileSystemState::Formatting(_)))
 }
 
 // ---- what the tests need ------------------------------------------------------------------------------------------

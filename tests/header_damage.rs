@@ -34,7 +34,8 @@ fn one_bad_superblock_copy_is_reported_and_repaired() {
             let log = host.root().join("volumes").join(&volume).join("daemon.log");
             let before = fs::read_to_string(&log).unwrap().len();
 
-            host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+            let attached = host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+            attached.expect_stderr(&format!("warning: volume {volume}: superblock copy {bad}"));
             assert_eq!(header(&backing), whole, "copy {bad}, {how}: not repaired");
             let warning = fs::read_to_string(&log).unwrap().split_off(before);
             assert!(warning.contains(&format!("superblock copy {bad}")), "copy {bad}, {how}: {warning}");

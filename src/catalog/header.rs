@@ -114,15 +114,20 @@ impl ReadHeader {
         newest.database_id().encryption_context(newest.volume_id())
     }
 
-    /// Proves the header, and mends a copy that is damaged or behind.
-    pub fn unlock(self, mac_key: HeaderMacKey, store: Arc<dyn Store>) -> Result<UnlockedHeader, CatalogError> {
+    /// Proves the header, and mends a copy that is damaged or behind; `warn` hears of that.
+    pub fn unlock(
+        self,
+        mac_key: HeaderMacKey,
+        store: Arc<dyn Store>,
+        warn: impl FnOnce(&str),
+    ) -> Result<UnlockedHeader, CatalogError> {
         let id = self.id;
         let verified = self
             .headers
             .verify(|covered, mac| mac_key.verify(&[covered], mac))
             .map_err(|error| CatalogError::NotOurs { id: id.clone(), problem: error.to_string() })?;
         if let Some(repair) = &verified.repair {
-            tracing::warn!("volume {id}: {repair}");
+            warn(&format!("volume {id}: {repair}"));
             store
                 .write_header(repair.copy.superblock_offset(), &repair.bytes[..])
                 .map_err(|source| CatalogError::Io { action: format!("repair the header of volume {id}"), source })?;

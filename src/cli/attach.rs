@@ -44,7 +44,10 @@ pub(super) fn run(root: &Root, verb: &Attach, arguments: &Arguments, output: &Ou
     }
     let arguments = foreground_arguments(root, verb, dir.as_deref(), arguments.verbose);
     match daemon::spawn_detached(&arguments, &mut paths, |status| output.progress(status))? {
-        Started::Ready { pid } => report(&paths, dir.as_deref(), pid, output),
+        Started::Ready { pid, warnings } => {
+            warnings.iter().for_each(|warning| output.warning(warning));
+            report(&paths, dir.as_deref(), pid, output)
+        }
         Started::Ended { status, message } if !message.is_empty() => {
             let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(ExitStatus::Unexpected as u8);
             Err(CliError { code, message, printed: false })

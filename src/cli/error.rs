@@ -17,6 +17,16 @@ impl CliError {
         Self { code: status as u8, message: message.into(), printed: false }
     }
 
+    /// AWS's words say what happened; these say what to do.
+    fn with_next_step(status: ExitStatus, message: &str) -> Self {
+        let next = match status {
+            ExitStatus::KmsRefused => "Allow it in KMS, or use credentials that may do it, and try again",
+            ExitStatus::KmsUnreachable => "Check the endpoint and the network, and try again",
+            _ => return Self::new(status, message),
+        };
+        Self::new(status, format!("{message}. Nothing was changed. {next}"))
+    }
+
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new(ExitStatus::Usage, message)
     }
@@ -24,13 +34,13 @@ impl CliError {
 
 impl From<CatalogError> for CliError {
     fn from(error: CatalogError) -> Self {
-        Self::new(ExitStatus::of_catalog(&error), error.to_string())
+        Self::with_next_step(ExitStatus::of_catalog(&error), &error.to_string())
     }
 }
 
 impl From<DaemonError> for CliError {
     fn from(error: DaemonError) -> Self {
-        Self::new(ExitStatus::of_daemon(&error), error.to_string())
+        Self::with_next_step(ExitStatus::of_daemon(&error), &error.to_string())
     }
 }
 

@@ -39,6 +39,11 @@ impl Output {
         ExitCode::from(error.code)
     }
 
+    /// On stderr, also beside JSON.
+    pub(super) fn warning(&self, message: &str) {
+        let _ = writeln!(io::stderr(), "envol: warning: {message}");
+    }
+
     /// What is going on, for a person who waits.
     pub(super) fn progress(&self, message: &str) {
         if !self.json && io::stderr().is_terminal() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::attached::Attached;
 use super::error::DaemonError;
 use super::options::AttachOptions;
-use super::readiness::report;
+use super::readiness::{report, warn};
 use super::serve::serve;
 use super::{hardening, leftovers};
 use crate::catalog::{
@@ -46,7 +46,7 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
     report("asking KMS for the volume key");
     let area = LockedArea::new().map_err(CatalogError::from)?;
     let volume_key = unwrap(&area, &header, paths, options)?;
-    let header = header.unlock(volume_key.header_mac_key().map_err(CatalogError::from)?, Arc::clone(&store))?;
+    let header = header.unlock(volume_key.header_mac_key().map_err(CatalogError::from)?, Arc::clone(&store), warn)?;
     let volume = Arc::new(open_volume(&header, &volume_key, Arc::clone(&store))?);
     // Every key that serving needs is derived; the one that they come from is wiped here.
     drop(volume_key);

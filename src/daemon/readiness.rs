@@ -7,6 +7,9 @@ use sd_notify::NotifyState;
 
 use crate::catalog::VolumePaths;
 
+/// Before a warning for whoever attached.
+pub(super) const WARNING_KEY: &str = "X_ENVOL_WARNING=";
+
 /// Before the one line that says why the daemon ended.
 pub(super) const FAILURE_KEY: &str = "X_ENVOL_FAILURE=";
 
@@ -15,6 +18,13 @@ pub(super) fn report(status: &str) {
     tracing::info!("{status}");
     // Nobody has to listen.
     let _ = sd_notify::notify(&[NotifyState::Status(&status.replace('\n', " "))]);
+}
+
+/// What whoever attached should know although it serves.
+pub(super) fn warn(message: &str) {
+    tracing::warn!("{message}");
+    let line = format!("{WARNING_KEY}{}", message.replace('\n', " "));
+    let _ = sd_notify::notify(&[NotifyState::Custom(&line)]);
 }
 
 /// Why it does not serve, for [`super::spawn`]; systemd ignores what it does not know.

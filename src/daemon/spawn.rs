@@ -15,13 +15,14 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::error::DaemonError;
-use super::readiness::FAILURE_KEY;
+use super::readiness::{FAILURE_KEY, WARNING_KEY};
 use crate::catalog::VolumePaths;
 
 /// How a daemon that was started turned out.
 pub enum Started {
     Ready {
         pid: u32,
+        warnings: Vec<String>,
     },
     /// It ended before it was ready. `message` is its own account; empty if it could not give one.
     Ended {
@@ -76,6 +77,7 @@ fn wait(mut child: Child, socket: &UnixDatagram, progress: &mut impl FnMut(&str)
     socket.set_nonblocking(true)?;
     let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
     let mut message = String::new();
+    let mut warnings = Vec::new();
     let mut buffer = [0; 8192];
     loop {
         let mut polled = [PollFd::new(socket, PollFlags::IN), PollFd::new(&process, PollFlags::IN)];
@@ -93,10 +95,13 @@ fn wait(mut child: Child, socket: &UnixDatagram, progress: &mut impl FnMut(&str)
             };
             for line in String::from_utf8_lossy(&buffer[..len]).lines() {
                 if line == "READY=1" {
-                    return Ok(Started::Ready { pid: child.id() });
+                    return Ok(Started::Ready { pid: child.id(), warnings });
                 }
                 if let Some(status) = line.strip_prefix("STATUS=") {
                     progress(status);
+                }
+                if let Some(warning) = line.strip_prefix(WARNING_KEY) {
+                    warnings.push(warning.to_owned());
                 }
                 if let Some(failure) = line.strip_prefix(FAILURE_KEY) {
                     failure.clone_into(&mut message);

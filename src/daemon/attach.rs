@@ -2,35 +2,21 @@
 //! system, serve.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::attached::Attached;
 use super::error::DaemonError;
+use super::file_system::{self, FileSystemPlan};
 use super::options::AttachOptions;
 use super::readiness::{report, warn};
 use super::serve::serve;
 use super::{hardening, leftovers};
-use crate::catalog::{
-    CatalogError, MountRecord, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header, read_terminal,
-};
-use crate::format::{FileSystemKind, FileSystemState};
+use crate::catalog::{CatalogError, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header, read_terminal};
 use crate::fuse;
-use crate::host::file_system::{self, minimum_size_bytes};
-use crate::host::loop_device::LoopDevice;
-use crate::host::tools::Tool;
-use crate::host::{HostError, guard, mounts};
+use crate::host::HostError;
 use crate::secret::{LockedArea, SecretError, UnwrapError, UnwrapRequest, VolumeKey, unwrap_volume_key};
 use crate::store::{FileStore, Store, StoreError};
 use crate::volume::{Volume, VolumeKeys};
-
-/// chown(1) of one directory.
-const OWNER_DEADLINE: Duration = Duration::from_secs(30);
-
-/// For a directory that was guarded already, and nobody knows any more how it was before.
-const DEFAULT_MODE: u32 = 0o755;
 
 /// Attaches the volume and serves it until it is detached or terminal.
 pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Result<(), DaemonError> {
@@ -112,50 +98,6 @@ fn open_volume(header: &UnlockedHeader, key: &VolumeKey, store: Arc<dyn Store>) 
     Ok(Volume::new(geometry, store, VolumeKeys(keys)))
 }
 
-/// What is to be done about the file system, decided before anything is mounted.
-#[derive(Clone, Copy)]
-enum FileSystemPlan {
-    ImageOnly,
-    Mount(FileSystemKind),
-    Make(FileSystemKind),
-}
-
-impl FileSystemPlan {
-    fn make(header: &UnlockedHeader, volume: &Volume, options: &AttachOptions) -> Result<Self, DaemonError> {
-        if options.dir.is_none() {
-            return Ok(Self::ImageOnly);
-        }
-        let id = header.superblock().volume_id.clone();
-        let usage = |message: String| DaemonError::from(CatalogError::Usage(message));
-        let wanted = options.file_system.unwrap_or(FileSystemKind::Ext4);
-        match header.superblock().file_system {
-            FileSystemState::Formatted(kind) => match options.file_system {
-                Some(other) if other != kind => Err(usage(format!("volume {id} holds {kind}, not {other}"))),
-                _ if options.mkfs => Err(usage(format!(
-                    "volume {id} holds {kind} already; --mkfs would destroy it. To start anew, create a new volume"
-                ))),
-                _ => Ok(Self::Mount(kind)),
-            },
-            FileSystemState::Formatting(kind) if !options.mkfs => Err(usage(format!(
-                "making {kind} on volume {id} was interrupted. Attach again with --mkfs to make it anew; what is on the \
-                 volume is lost then"
-            ))),
-            FileSystemState::Blank if !options.mkfs && !volume.is_blank()? => Err(usage(format!(
-                "volume {id} has no file system of envol's making, but it was written to. Attach it with --raw to look \
-                 at it, or with --mkfs to make {wanted} on it, which destroys what is there"
-            ))),
-            FileSystemState::Formatting(_) | FileSystemState::Blank => {
-                let least = minimum_size_bytes(wanted);
-                if volume.size_bytes() < least {
-                    let mib = least.div_ceil(1 << 20);
-                    return Err(usage(format!("volume {id} is too small for {wanted}, which needs {mib} MiB")));
-                }
-                Ok(Self::Make(wanted))
-            }
-        }
-    }
-}
-
 /// From here on there is something to take down again: [`Attached::tear_down`].
 fn bring_up(
     root: &Root,
@@ -171,59 +113,10 @@ fn bring_up(
     attached.fuse = Some(server);
     link_image(&paths)?;
 
-    let Some(dir) = &options.dir else { return Ok(()) };
-    let device = LoopDevice::attach(&paths.image())?;
-    attached.device = Some(device.clone());
-    let kind = match plan {
-        FileSystemPlan::ImageOnly => return Ok(()),
-        FileSystemPlan::Mount(kind) => kind,
-        FileSystemPlan::Make(kind) => {
-            attached.record_file_system(FileSystemState::Formatting(kind))?;
-            report(&format!("making {kind}"));
-            file_system::make(kind, &device, None)?;
-            attached.record_file_system(FileSystemState::Formatted(kind))?;
-            kind
-        }
-    };
-    report(&format!("mounting {kind} on {}", dir.display()));
-    guard_dir(root, &paths, dir)?;
-    mounts::mount(&device, dir, kind, &[])?;
-    attached.dir = Some(dir.clone());
-    if let Some(owner) = &options.owner {
-        change_owner(dir, owner)?;
+    match &options.dir {
+        Some(dir) => file_system::bring_up(root, attached, dir, options.owner.as_deref(), plan),
+        None => Ok(()),
     }
-    // From now on the loop device ends with its last user, whatever becomes of this process.
-    device.clear_on_last_close()?;
-    Ok(())
-}
-
-/// The bare directory beneath the mount: nobody may write into it while the volume is away.
-fn guard_dir(root: &Root, paths: &VolumePaths, dir: &Path) -> Result<(), DaemonError> {
-    let before = MountRecord::read(paths)?;
-    if let Some(other) = before.as_ref().filter(|record| record.dir != dir)
-        && MountRecord::of_another(root, paths, &other.dir).is_none()
-    {
-        // The volume moves: the directory it was on is an ordinary one again.
-        let _ = guard::release(&other.dir, other.mode);
-    }
-    let mode = fs::metadata(dir).map_err(DaemonError::io("look at the directory to mount on"))?.mode() & 0o7777;
-    let record = match before {
-        _ if mode != 0 => Some(MountRecord { dir: dir.to_owned(), mode }),
-        Some(record) if record.dir == dir => None,
-        // Closed already: another volume, most likely a terminal one, was mounted there before.
-        _ => {
-            let mode = MountRecord::of_another(root, paths, dir).map_or(DEFAULT_MODE, |record| record.mode);
-            Some(MountRecord { dir: dir.to_owned(), mode })
-        }
-    };
-    // Before the guard: what is closed must be known to whoever opens it again.
-    if let Some(record) = record {
-        record.write(paths)?;
-    }
-    if !guard::guard(dir)?.immutable {
-        tracing::warn!("{} cannot be made immutable on its file system: root could write into it", dir.display());
-    }
-    Ok(())
 }
 
 /// `ROOT/volumes/VOL/attach` leads to where the image is.
@@ -231,11 +124,6 @@ fn link_image(paths: &VolumePaths) -> Result<(), DaemonError> {
     let link = paths.attach_link();
     let _ = fs::remove_file(&link);
     std::os::unix::fs::symlink(paths.mount_point(), &link).map_err(DaemonError::io("link to the image"))
-}
-
-/// In a child process, as all that touches the mount.
-fn change_owner(dir: &Path, owner: &str) -> Result<(), HostError> {
-    Tool::new("chown", OWNER_DEADLINE)?.arg("--").arg(owner).arg(dir).run().map(drop)
 }
 
 fn lacks(program: &str) -> HostError {

@@ -12,6 +12,7 @@ mod aws_source;
 mod control;
 mod detach;
 mod error;
+mod file_system;
 mod hardening;
 mod holders;
 mod leftovers;

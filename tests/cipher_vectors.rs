@@ -4,7 +4,7 @@
 
 use aes::Aes256;
 use aes::cipher::KeyInit;
-use envol::cipher::{BLOCK_SIZE, BlockNumber, XtsCipher};
+use envol::cipher::{BLOCK_SIZE, BlockNumber, EqualHalves, Path, XtsCipher};
 use proptest::array::uniform32;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,12 +15,21 @@ fn from_hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
+fn paths() -> impl Iterator<Item = Path> {
+    Path::ALL.into_iter().filter(|path| path.is_available())
+}
+
+/// One for each path that this processor has.
+fn ciphers(key: &[u8; 64]) -> Vec<(Path, XtsCipher)> {
+    paths().map(|path| (path, XtsCipher::with_path(key, path).unwrap())).collect()
+}
+
 /// The vectors are 512 bytes long; XTS does not chain, so they are also the first 512 bytes of a block.
 #[test]
 fn ieee_1619_annex_b() {
     let mut lines = include_str!("vectors/ieee1619/annex-b-aes-256.txt").lines().filter(|line| !line.starts_with('#'));
     let key = lines.next().unwrap().strip_prefix("Key ").map(from_hex).unwrap();
-    let cipher = XtsCipher::new(key.as_slice().try_into().unwrap()).unwrap();
+    let ciphers = ciphers(key.as_slice().try_into().unwrap());
     let plaintext: Vec<u8> = (0..=255).cycle().take(BLOCK_SIZE).collect();
     let mut checked = 0;
     for line in lines {
@@ -29,13 +38,15 @@ fn ieee_1619_annex_b() {
         let expected = from_hex(expected);
         assert_eq!(expected.len(), 512);
 
-        let mut ciphertext = vec![0; BLOCK_SIZE];
-        cipher.encrypt_blocks(number, &plaintext, &mut ciphertext);
-        assert_eq!(ciphertext[..512], expected, "{number:?}");
+        for (path, cipher) in &ciphers {
+            let mut ciphertext = vec![0; BLOCK_SIZE];
+            cipher.encrypt_blocks(number, &plaintext, &mut ciphertext);
+            assert_eq!(ciphertext[..512], expected, "{number:?}, {path}");
 
-        let mut decrypted = vec![0; BLOCK_SIZE];
-        cipher.decrypt_blocks(number, &ciphertext, &mut decrypted);
-        assert_eq!(decrypted, plaintext, "{number:?}");
+            let mut decrypted = vec![0; BLOCK_SIZE];
+            cipher.decrypt_blocks(number, &ciphertext, &mut decrypted);
+            assert_eq!(decrypted, plaintext, "{number:?}, {path}");
+        }
         checked += 1;
     }
     assert_eq!(checked, 5);
@@ -59,32 +70,44 @@ proptest! {
     // xts-mode takes 16 bytes at a time, and this build is not optimised.
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Counts on both sides of 64, the number of blocks whose tweaks are made together.
+    /// Counts on both sides of 16, the number of blocks whose numbers are encrypted together.
     #[test]
-    fn agrees_with_xts_mode(
+    fn every_path_agrees_with_xts_mode(
         data_key in uniform32(any::<u8>()),
         tweak_key in uniform32(any::<u8>()),
         first in block_numbers(),
-        data in prop_oneof![4 => 1..5usize, 1 => 63..67usize].prop_flat_map(|count| vec(any::<u8>(), count * BLOCK_SIZE)),
+        data in prop_oneof![4 => 1..5usize, 1 => 15..35usize].prop_flat_map(|count| vec(any::<u8>(), count * BLOCK_SIZE)),
     ) {
         prop_assume!(data_key != tweak_key);
         let key: [u8; 64] = [data_key, tweak_key].concat().try_into().unwrap();
-        let cipher = XtsCipher::new(&key).unwrap();
-
-        let mut ours = vec![0; data.len()];
-        let mut theirs = data.clone();
-        cipher.encrypt_blocks(BlockNumber(first), &data, &mut ours);
-        second_implementation(&key, first, &mut theirs, |xts, block, number| {
+        let (mut encrypted, mut decrypted) = (data.clone(), data.clone());
+        second_implementation(&key, first, &mut encrypted, |xts, block, number| {
             xts.encrypt_sector(block, get_tweak_default(number));
         });
-        prop_assert!(ours == theirs, "encrypting");
-
-        let mut theirs = data.clone();
-        cipher.decrypt_blocks(BlockNumber(first), &data, &mut ours);
-        second_implementation(&key, first, &mut theirs, |xts, block, number| {
+        second_implementation(&key, first, &mut decrypted, |xts, block, number| {
             xts.decrypt_sector(block, get_tweak_default(number));
         });
-        prop_assert!(ours == theirs, "decrypting");
+        for (path, cipher) in ciphers(&key) {
+            let mut output = vec![0; data.len()];
+            cipher.encrypt_blocks(BlockNumber(first), &data, &mut output);
+            prop_assert!(output == encrypted, "encrypting, {path}");
+            cipher.decrypt_blocks(BlockNumber(first), &data, &mut output);
+            prop_assert!(output == decrypted, "decrypting, {path}");
+
+            output.copy_from_slice(&data);
+            cipher.encrypt_blocks_in_place(BlockNumber(first), &mut output);
+            prop_assert!(output == encrypted, "encrypting in place, {path}");
+            output.copy_from_slice(&data);
+            cipher.decrypt_blocks_in_place(BlockNumber(first), &mut output);
+            prop_assert!(output == decrypted, "decrypting in place, {path}");
+        }
+    }
+}
+
+#[test]
+fn equal_halves_are_refused_on_every_path() {
+    for path in paths() {
+        assert_eq!(XtsCipher::with_path(&[7; 64], path).err(), Some(EqualHalves), "{path}");
     }
 }
 
@@ -98,6 +121,12 @@ fn any_cipher() -> XtsCipher {
 #[should_panic(expected = "not whole blocks")]
 fn part_of_a_block_is_a_bug_of_the_caller() {
     any_cipher().encrypt_blocks(BlockNumber(0), &[0; 512], &mut [0; 512]);
+}
+
+#[test]
+#[should_panic(expected = "not whole blocks")]
+fn part_of_a_block_in_place_is_a_bug_of_the_caller() {
+    any_cipher().decrypt_blocks_in_place(BlockNumber(0), &mut [0; BLOCK_SIZE + 16]);
 }
 
 #[test]

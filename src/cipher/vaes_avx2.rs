@@ -1,0 +1,122 @@
+//! VAES on 256-bit registers: two AES blocks in each.
+
+#![allow(unsafe_code, unsafe_op_in_unsafe_fn, reason = "instructions that not every processor has")]
+
+use std::arch::x86_64::{
+    __m128i, __m256i, _mm256_aesdeclast_epi128, _mm256_aesenclast_epi128, _mm256_broadcastsi128_si256,
+    _mm256_bslli_epi128, _mm256_bsrli_epi128, _mm256_clmulepi64_epi128, _mm256_loadu_si256, _mm256_set_epi64x,
+    _mm256_set1_epi64x, _mm256_sllv_epi64, _mm256_srlv_epi64, _mm256_storeu_si256, _mm256_sub_epi64, _mm256_xor_si256,
+    _mm256_zeroupper,
+};
+
+use aes::cipher::inout::InOutBuf;
+
+use super::round_keys::{RoundKeys, Schedule, to_vector};
+use super::stream::{self, IN_FLIGHT, Vector, inner_rounds};
+use super::{DataUnit, Direction};
+
+/// x^7 + x^2 + x + 1, which is x^128.
+const REDUCTION: i64 = 0x87;
+
+/// # Safety
+/// The processor has the features below.
+#[target_feature(enable = "avx2,vaes,vpclmulqdq,aes")]
+pub(super) unsafe fn run(keys: &RoundKeys, direction: Direction, first: u128, units: InOutBuf<'_, '_, DataUnit>) {
+    match direction {
+        Direction::Encrypt => stream::run::<__m256i, true>(keys, first, units),
+        Direction::Decrypt => stream::run::<__m256i, false>(keys, first, units),
+    }
+    // Dirty upper halves would slow down whoever uses SSE next.
+    _mm256_zeroupper();
+}
+
+impl Vector for __m256i {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load(from: *const u8) -> Self {
+        _mm256_loadu_si256(from.cast())
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn store(self, to: *mut u8) {
+        _mm256_storeu_si256(to.cast(), self);
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn broadcast(block: __m128i) -> Self {
+        _mm256_broadcastsi128_si256(block)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn xor(self, other: Self) -> Self {
+        _mm256_xor_si256(self, other)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,vaes")]
+    unsafe fn inner_rounds<const ENCRYPT: bool>(state: &mut [Self; IN_FLIGHT], keys: &Schedule) {
+        if ENCRYPT {
+            inner_rounds!(
+                state,
+                keys,
+                ymm_reg,
+                "vbroadcasti128 {key}, [{keys} + 16 * \\round]",
+                "vaesenc \\state, \\state, {key}"
+            );
+        } else {
+            inner_rounds!(
+                state,
+                keys,
+                ymm_reg,
+                "vbroadcasti128 {key}, [{keys} + 16 * \\round]",
+                "vaesdec \\state, \\state, {key}"
+            );
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,vaes")]
+    unsafe fn last_round<const ENCRYPT: bool>(self, key: Self) -> Self {
+        if ENCRYPT { _mm256_aesenclast_epi128(self, key) } else { _mm256_aesdeclast_epi128(self, key) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,vpclmulqdq")]
+    unsafe fn first_tweaks(first: u128) -> [Self; IN_FLIGHT] {
+        let first = _mm256_broadcastsi128_si256(to_vector(first));
+        let mut tweaks = [times_x_to(first, _mm256_set_epi64x(1, 1, 0, 0)); IN_FLIGHT];
+        for (at, power) in [0, 2, 4, 2, 8, 2, 4, 2].into_iter().enumerate().skip(1) {
+            tweaks[at] = times_x_to(tweaks[at & (at - 1)], _mm256_set1_epi64x(power));
+        }
+        tweaks
+    }
+
+    /// Times x^16: the two tweaks of each of the eight vectors.
+    #[inline]
+    #[target_feature(enable = "avx2,vpclmulqdq")]
+    unsafe fn step(self) -> Self {
+        let carried = _mm256_clmulepi64_epi128::<0x00>(_mm256_bsrli_epi128::<14>(self), _mm256_set1_epi64x(REDUCTION));
+        _mm256_xor_si256(_mm256_bslli_epi128::<2>(self), carried)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,vpclmulqdq")]
+    unsafe fn advance(tweaks: &mut [Self; IN_FLIGHT], correction: Self) {
+        for tweak in tweaks {
+            *tweak = _mm256_xor_si256(tweak.step(), correction);
+        }
+    }
+}
+
+/// `powers`: 0 to 57 in both halves of each AES block, so that what is carried out of it, reduced, fits its low half.
+#[inline]
+#[target_feature(enable = "avx2,vpclmulqdq")]
+fn times_x_to(tweaks: __m256i, powers: __m256i) -> __m256i {
+    let carried = _mm256_srlv_epi64(tweaks, _mm256_sub_epi64(_mm256_set1_epi64x(64), powers));
+    let reduced = _mm256_clmulepi64_epi128::<0x01>(carried, _mm256_set1_epi64x(REDUCTION));
+    let into_high = _mm256_bslli_epi128::<8>(carried);
+    _mm256_xor_si256(_mm256_sllv_epi64(tweaks, powers), _mm256_xor_si256(into_high, reduced))
+}

@@ -50,6 +50,12 @@ need_rust() {
         give_up "Rust 1.95 or newer is needed, and $version is installed (rustup update, or Debian's rustc-web)."
 }
 
+# What the benches are compared with: OpenSSL's library, with its headers.
+need_openssl() {
+    need_packages pkg-config=pkg-config
+    pkg-config --exists libcrypto || need_packages no-such-command=libssl-dev
+}
+
 # need_python MODULE=PACKAGE... : a Python that has them all, and the AWS CLI, first on the PATH.
 need_python() {
     local environment="$envol_repo/target/python" pair modules="" packages=(awscli)

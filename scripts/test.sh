@@ -9,6 +9,7 @@ cd "$envol_repo"
 
 need_packages losetup=mount mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs fusermount3=fuse3 fio=fio psql=postgresql pg_ctlcluster=postgresql setpriv=util-linux
 need_rust
+need_openssl
 need_python moto='moto[server]' flask=flask boto3=boto3 cryptography=cryptography
 need_kernel
 

@@ -9,7 +9,7 @@ use std::process::Command;
 const ROOMS: [(&str, &[&str]); 11] = [
     ("catalog", &["format", "fuse", "host", "secret", "store"]),
     ("cipher", &[]),
-    ("cli", &["catalog", "daemon", "format", "fuse", "host", "revocation", "secret", "store"]),
+    ("cli", &["catalog", "cipher", "daemon", "format", "fuse", "host", "revocation", "secret", "store"]),
     ("daemon", &["catalog", "format", "fuse", "host", "revocation", "secret", "store", "volume"]),
     ("format", &[]),
     ("fuse", &["volume"]),

@@ -11,8 +11,8 @@ use std::arch::x86_64::{
 
 use aes::cipher::inout::InOutBuf;
 
-use super::round_keys::{RoundKeys, Schedule, to_vector};
-use super::stream::{self, IN_FLIGHT, Vector, inner_rounds};
+use super::round_keys::{RoundKeys, Schedule, from_vector, to_vector};
+use super::stream::{self, IN_FLIGHT, Vector, encrypt_one, inner_rounds};
 use super::{DataUnit, Direction};
 
 /// # Safety
@@ -60,6 +60,14 @@ impl Vector for __m128i {
     #[target_feature(enable = "aes")]
     unsafe fn last_round<const ENCRYPT: bool>(self, key: Self) -> Self {
         if ENCRYPT { _mm_aesenclast_si128(self, key) } else { _mm_aesdeclast_si128(self, key) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "aes")]
+    unsafe fn encrypt_one(block: u128, keys: &Schedule) -> u128 {
+        let mut state = to_vector(block);
+        encrypt_one!(state, keys, "pxor {state},", "aesenc {state},", "aesenclast {state},");
+        from_vector(state)
     }
 
     #[inline]

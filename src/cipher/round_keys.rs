@@ -3,8 +3,7 @@
 #![allow(unsafe_code, reason = "AES instructions")]
 
 use std::arch::x86_64::{
-    __m128i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aesimc_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32,
-    _mm_set1_epi32, _mm_setzero_si128, _mm_xor_si128,
+    __m128i, _mm_aesimc_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32, _mm_set1_epi32, _mm_setzero_si128,
 };
 use std::mem::transmute;
 
@@ -81,17 +80,6 @@ impl Schedule {
     pub(super) fn last(&self) -> __m128i {
         self.0[ROUNDS]
     }
-
-    /// One AES block.
-    #[inline]
-    #[target_feature(enable = "aes")]
-    pub(super) fn encrypt_one(&self, block: u128) -> u128 {
-        let mut state = _mm_xor_si128(to_vector(block), self.first());
-        for key in &self.0[1..ROUNDS] {
-            state = _mm_aesenc_si128(state, *key);
-        }
-        from_vector(_mm_aesenclast_si128(state, self.last()))
-    }
 }
 
 /// SubWord: the S-box on each byte.
@@ -107,7 +95,7 @@ pub(super) fn to_vector(block: u128) -> __m128i {
     unsafe { transmute::<u128, __m128i>(block) }
 }
 
-fn from_vector(vector: __m128i) -> u128 {
+pub(super) fn from_vector(vector: __m128i) -> u128 {
     // SAFETY: as in `to_vector`.
     unsafe { transmute::<__m128i, u128>(vector) }
 }

@@ -42,6 +42,9 @@ pub(super) trait Vector: Copy {
 
     unsafe fn xor(self, other: Self) -> Self;
 
+    /// All of AES on one block.
+    unsafe fn encrypt_one(block: u128, keys: &Schedule) -> u128;
+
     /// Rounds 1 to 13.
     unsafe fn inner_rounds<const ENCRYPT: bool>(state: &mut [Self; IN_FLIGHT], keys: &Schedule);
 
@@ -77,7 +80,7 @@ pub(super) unsafe fn run<V: Vector, const ENCRYPT: bool>(
     let (batches, rest) = units.into_chunks::<Together>();
     for units in batches.into_iter().map(InOut::into_buf).chain([rest]) {
         for tweak in &mut tweaks[..units.len()] {
-            *tweak = keys.tweak.encrypt_one(number);
+            *tweak = V::encrypt_one(number, &keys.tweak);
             number = number.wrapping_add(1);
         }
         for (unit, tweak) in units.into_iter().zip(&tweaks) {
@@ -121,8 +124,10 @@ unsafe fn run_unit<V: Vector, const ENCRYPT: bool>(
     }
 }
 
-/// Assembly: rounds 1 to 13 on eight registers of a class. Left to itself the compiler takes one register after the other
-/// through all rounds, which saves registers and leaves the AES units idle.
+// Assembly, for two reasons. Left to itself the compiler takes one register after the other through all rounds, which
+// saves registers and leaves the AES units idle. And it leaves copies of round keys on the stack.
+
+/// Rounds 1 to 13 on eight registers of a class.
 macro_rules! inner_rounds {
     ($state:ident, $keys:ident, $class:ident, $load:literal, $round:literal) => {{
         let mut key = $state[0];
@@ -149,3 +154,20 @@ macro_rules! inner_rounds {
     }};
 }
 pub(super) use inner_rounds;
+
+/// All of AES on one register. The three instructions lack their last operand, which is a round key in memory.
+macro_rules! encrypt_one {
+    ($state:ident, $keys:ident, $whiten:literal, $round:literal, $last_round:literal) => {
+        std::arch::asm!(
+            concat!($whiten, " [{keys}]"),
+            ".irp round, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13",
+            concat!($round, " [{keys} + 16 * \\round]"),
+            ".endr",
+            concat!($last_round, " [{keys} + 16 * 14]"),
+            state = inout(xmm_reg) $state,
+            keys = in(reg) $keys,
+            options(pure, readonly, nostack, preserves_flags),
+        )
+    };
+}
+pub(super) use encrypt_one;

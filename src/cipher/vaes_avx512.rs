@@ -10,8 +10,8 @@ use std::arch::x86_64::{
 
 use aes::cipher::inout::InOutBuf;
 
-use super::round_keys::{RoundKeys, Schedule, to_vector};
-use super::stream::{self, IN_FLIGHT, Vector, inner_rounds};
+use super::round_keys::{RoundKeys, Schedule, from_vector, to_vector};
+use super::stream::{self, IN_FLIGHT, Vector, encrypt_one, inner_rounds};
 use super::{DataUnit, Direction};
 
 /// x^7 + x^2 + x + 1, which is x^128.
@@ -83,6 +83,20 @@ impl Vector for __m512i {
     }
 
     #[inline]
+    #[target_feature(enable = "avx")]
+    unsafe fn encrypt_one(block: u128, keys: &Schedule) -> u128 {
+        let mut state = to_vector(block);
+        encrypt_one!(
+            state,
+            keys,
+            "vpxor {state}, {state},",
+            "vaesenc {state}, {state},",
+            "vaesenclast {state}, {state},"
+        );
+        from_vector(state)
+    }
+
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
     unsafe fn first_tweaks(first: u128) -> [Self; IN_FLIGHT] {
         let first = _mm512_broadcast_i32x4(to_vector(first));
@@ -104,9 +118,7 @@ impl Vector for __m512i {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
     unsafe fn advance(tweaks: &mut [Self; IN_FLIGHT], correction: Self) {
-        for tweak in tweaks {
-            *tweak = _mm512_xor_si512(tweak.step(), correction);
-        }
+        *tweaks = tweaks.map(|tweak| _mm512_xor_si512(tweak.step(), correction));
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) enum Verb {
     Delete(Delete),
     /// Show the header of an image file or device; needs no key
     Inspect(Inspect),
+    /// Measure what this machine can do
+    #[command(subcommand)]
+    Bench(Bench),
     /// The local KMS: an AWS KMS for this machine
     #[cfg(feature = "local-kms")]
     #[command(subcommand)]
@@ -171,6 +174,16 @@ pub(super) struct Delete {
 pub(super) struct Inspect {
     /// Image file or block device of a volume
     pub(super) image: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Bench {
+    /// Encryption alone, in memory: each path through the processor, beside the xts-mode crate and memcpy
+    Cipher {
+        /// Only this one: vaes-avx512, vaes-avx2, aes-ni or portable
+        #[arg(long, value_name = "PATH")]
+        path: Option<crate::cipher::Path>,
+    },
 }
 
 #[cfg(feature = "local-kms")]

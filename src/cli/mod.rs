@@ -2,6 +2,7 @@
 
 mod arguments;
 mod attach;
+mod bench;
 mod check;
 mod create;
 mod delete;
@@ -50,6 +51,7 @@ fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
         Verb::Check(verb) => check::run(&root, verb, output),
         Verb::Delete(verb) => delete::run(&root, verb, output),
         Verb::Inspect(verb) => inspect::run(verb, output),
+        Verb::Bench(verb) => bench::run(verb, output),
         #[cfg(feature = "local-kms")]
         Verb::Kms(verb) => kms::run(&root, verb),
     }

@@ -252,3 +252,31 @@ fn deriving_leaves_no_key_outside_the_area() {
     assert!(is_elsewhere_in_memory(&data_key_masked, area));
     drop((cipher, leaked));
 }
+
+/// On the path that volumes take, which reads its round keys where they lie. The first and the last ones may pass through
+/// the stack: neither gives away a neighbour, and it takes two for a key.
+#[test]
+fn encrypting_leaves_no_schedule_outside_the_area() {
+    let area = Arc::new(LockedArea::mlocked().unwrap());
+    let key = VolumeKey::new(area.place(std::array::from_fn(|at| u8::try_from(at).unwrap() ^ 0x3c)).unwrap());
+    let cipher = key.xts_cipher(3).unwrap();
+    let mut schedules = vec![0; size_of_val(&*cipher)];
+    File::open("/proc/self/mem").unwrap().read_exact_at(&mut schedules, address_of(&*cipher) as u64).unwrap();
+    schedules.iter_mut().for_each(|byte| *byte ^= MASK);
+
+    let mut blocks = vec![7; 33 * BLOCK_SIZE];
+    cipher.encrypt_blocks_in_place(BlockNumber(5), &mut blocks);
+    cipher.decrypt_blocks_in_place(BlockNumber(7), &mut blocks[..BLOCK_SIZE]);
+    let in_area = address_of(&*cipher);
+    let found: Vec<_> = schedules
+        .chunks_exact(32)
+        .enumerate()
+        .filter(|(_, two_round_keys)| is_elsewhere_in_memory(two_round_keys, in_area))
+        .map(|(at, _)| at)
+        .collect();
+    assert!(found.is_empty(), "round keys {found:?} (counted in twos) are elsewhere");
+
+    let leaked: Vec<u8> = schedules[64..96].iter().map(|byte| byte ^ MASK).collect();
+    assert!(is_elsewhere_in_memory(&schedules[64..96], in_area));
+    drop(leaked);
+}

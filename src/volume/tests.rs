@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{Ended, Phase, Scratch, Volume, VolumeError, VolumeKeys};
-use crate::cipher::{BLOCK_SIZE, XtsCipher};
+use crate::cipher::{BLOCK_SIZE, BlockNumber, Path, XtsCipher};
 use crate::format::Geometry;
 use crate::secret::LockedArea;
 use crate::store::{MemoryStore, Store};
@@ -18,12 +18,13 @@ const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 const BLOCK: u64 = BLOCK_SIZE as u64;
 
+fn key(region: u32) -> [u8; 64] {
+    std::array::from_fn(|i| u8::try_from(i).unwrap() ^ u8::try_from(region).unwrap())
+}
+
 fn keys(geometry: Geometry) -> VolumeKeys {
     let area = LockedArea::new().unwrap();
-    let cipher = |region: u32| {
-        let key: [u8; 64] = std::array::from_fn(|i| u8::try_from(i).unwrap() ^ u8::try_from(region).unwrap());
-        area.place(XtsCipher::new(&key).unwrap()).unwrap()
-    };
+    let cipher = |region| area.place(XtsCipher::new(&key(region)).unwrap()).unwrap();
     VolumeKeys((0..geometry.region_count()).map(cipher).collect())
 }
 
@@ -113,6 +114,28 @@ proptest! {
         let found = read(&volume, WINDOW_START, model.len()).unwrap();
         prop_assert!(found == model);
     }
+}
+
+#[test]
+fn a_request_across_two_regions_is_encrypted_under_the_key_of_each() {
+    let size = TIB + 16 * MIB;
+    let (store, geometry) = (memory(size), Geometry::new(size).unwrap());
+    let volume = volume_on(&store, size);
+    let (first, blocks) = (TIB / BLOCK - 3, 5);
+    let plaintext = pattern(9, blocks * BLOCK_SIZE);
+    write(&volume, first * BLOCK, &plaintext);
+
+    for (number, plaintext) in (first..).zip(plaintext.chunks(BLOCK_SIZE)) {
+        let region = geometry.region_of(number).unwrap();
+        assert_eq!(region, u32::from(number >= TIB / BLOCK));
+        let mut expected = vec![0; BLOCK_SIZE];
+        let cipher = XtsCipher::with_path(&key(region), Path::Portable).unwrap();
+        cipher.encrypt_blocks(BlockNumber(number), plaintext, &mut expected);
+        let mut stored = vec![0; BLOCK_SIZE];
+        store.read_at(geometry.block_offset(number).unwrap(), &mut stored).unwrap();
+        assert!(stored == expected, "block {number}");
+    }
+    assert_eq!(read(&volume, first * BLOCK, plaintext.len()).unwrap(), plaintext);
 }
 
 #[test]

@@ -55,19 +55,28 @@ pub struct Ran {
 impl Host {
     /// With the local KMS running.
     pub fn new() -> Self {
-        Self::start(false)
+        Self::start(false, None)
+    }
+
+    /// With the root directory that `archive` holds, local KMS and all.
+    pub fn from_archive(archive: &Path) -> Self {
+        Self::start(false, Some(archive))
     }
 
     /// The same for a user without rights: every command runs as nobody, without a home or a login session.
     pub fn unprivileged() -> Self {
-        Self::start(true)
+        Self::start(true, None)
     }
 
-    fn start(unprivileged: bool) -> Self {
+    fn start(unprivileged: bool, archive: Option<&Path>) -> Self {
         // Others may pass through, to where a volume is mounted for them.
         let passable = fs::Permissions::from_mode(0o711);
         let root = tempfile::Builder::new().prefix("envol-test-").permissions(passable).tempdir();
         let root = root.expect("a temporary directory");
+        if let Some(archive) = archive {
+            let unpacked = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(root.path()).status();
+            assert!(unpacked.expect("tar").success(), "{} cannot be unpacked", archive.display());
+        }
         let mut envol = PathBuf::from(ENVOL);
         if unprivileged {
             envol = root.path().join("envol");
@@ -91,8 +100,11 @@ impl Host {
             host.environment.push((name.to_owned(), value.trim_matches('\'').to_owned()));
         }
         host.start_kms();
-        let key = host.aws(&["create-key", "--query", "KeyMetadata.KeyId", "--output", "text"]).expect_code(0);
-        host.aws(&["create-alias", "--alias-name", "alias/test", "--target-key-id", key.stdout.trim()]).expect_code(0);
+        if archive.is_none() {
+            let key = host.aws(&["create-key", "--query", "KeyMetadata.KeyId", "--output", "text"]).expect_code(0);
+            let alias = ["create-alias", "--alias-name", "alias/test", "--target-key-id", key.stdout.trim()];
+            host.aws(&alias).expect_code(0);
+        }
         host.start_watchdog();
         host
     }

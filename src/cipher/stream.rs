@@ -22,6 +22,9 @@ use super::{BLOCK_SIZE, DataUnit};
 /// Vectors that go through the AES units together: two units, each with four rounds under way.
 pub(super) const IN_FLIGHT: usize = 8;
 
+/// x^7 + x^2 + x + 1, which is x^128 (IEEE 1619).
+pub(super) const REDUCTION: i64 = 0x87;
+
 /// Data units whose numbers are encrypted together.
 type Together = U16;
 const TOGETHER: usize = 16;

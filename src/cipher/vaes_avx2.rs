@@ -12,11 +12,8 @@ use std::arch::x86_64::{
 use aes::cipher::inout::InOutBuf;
 
 use super::round_keys::{RoundKeys, Schedule, from_vector, to_vector};
-use super::stream::{self, IN_FLIGHT, Vector, encrypt_one, inner_rounds};
+use super::stream::{self, IN_FLIGHT, REDUCTION, Vector, encrypt_one, inner_rounds};
 use super::{DataUnit, Direction};
-
-/// x^7 + x^2 + x + 1, which is x^128.
-const REDUCTION: i64 = 0x87;
 
 /// # Safety
 /// The processor has the features below.
@@ -102,6 +99,7 @@ impl Vector for __m256i {
     unsafe fn first_tweaks(first: u128) -> [Self; IN_FLIGHT] {
         let first = _mm256_broadcastsi128_si256(to_vector(first));
         let mut tweaks = [times_x_to(first, _mm256_set_epi64x(1, 1, 0, 0)); IN_FLIGHT];
+        // Each from the one whose number lacks its lowest bit, so that none waits for more than two others.
         for (at, power) in [0, 2, 4, 2, 8, 2, 4, 2].into_iter().enumerate().skip(1) {
             tweaks[at] = times_x_to(tweaks[at & (at - 1)], _mm256_set1_epi64x(power));
         }

@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 
 use aes::cipher::inout::InOutBuf;
 
-use super::round_keys::{RoundKeys, Schedule, from_vector, to_vector};
+use super::round_keys::{RoundKeys, Schedule};
 use super::stream::{self, IN_FLIGHT, Vector, encrypt_one, inner_rounds};
 use super::{DataUnit, Direction};
 
@@ -64,15 +64,15 @@ impl Vector for __m128i {
 
     #[inline]
     #[target_feature(enable = "aes")]
-    unsafe fn encrypt_one(block: u128, keys: &Schedule) -> u128 {
-        let mut state = to_vector(block);
+    unsafe fn encrypt_one(block: __m128i, keys: &Schedule) -> __m128i {
+        let mut state = block;
         encrypt_one!(state, keys, "pxor {state},", "aesenc {state},", "aesenclast {state},");
-        from_vector(state)
+        state
     }
 
     #[inline]
-    unsafe fn first_tweaks(first: u128) -> [Self; IN_FLIGHT] {
-        let mut tweaks = [to_vector(first); IN_FLIGHT];
+    unsafe fn first_tweaks(first: __m128i) -> [Self; IN_FLIGHT] {
+        let mut tweaks = [first; IN_FLIGHT];
         for at in 1..IN_FLIGHT {
             tweaks[at] = tweaks[at - 1].step();
         }

@@ -94,8 +94,3 @@ pub(super) fn to_vector(block: u128) -> __m128i {
     // SAFETY: both are 16 bytes, and every pattern of bits is a value of either.
     unsafe { transmute::<u128, __m128i>(block) }
 }
-
-pub(super) fn from_vector(vector: __m128i) -> u128 {
-    // SAFETY: as in `to_vector`.
-    unsafe { transmute::<__m128i, u128>(vector) }
-}

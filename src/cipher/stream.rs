@@ -16,7 +16,7 @@ use aes::cipher::consts::U16;
 use aes::cipher::inout::{InOut, InOutBuf};
 use zeroize::optimization_barrier;
 
-use super::round_keys::{RoundKeys, Schedule};
+use super::round_keys::{RoundKeys, Schedule, to_vector};
 use super::{BLOCK_SIZE, DataUnit};
 
 /// Vectors that go through the AES units together: two units, each with four rounds under way.
@@ -46,7 +46,7 @@ pub(super) trait Vector: Copy {
     unsafe fn xor(self, other: Self) -> Self;
 
     /// All of AES on one block.
-    unsafe fn encrypt_one(block: u128, keys: &Schedule) -> u128;
+    unsafe fn encrypt_one(block: __m128i, keys: &Schedule) -> __m128i;
 
     /// Rounds 1 to 13.
     unsafe fn inner_rounds<const ENCRYPT: bool>(state: &mut [Self; IN_FLIGHT], keys: &Schedule);
@@ -54,7 +54,7 @@ pub(super) trait Vector: Copy {
     unsafe fn last_round<const ENCRYPT: bool>(self, key: Self) -> Self;
 
     /// `first` times 1, x, x^2 and so on.
-    unsafe fn first_tweaks(first: u128) -> [Self; IN_FLIGHT];
+    unsafe fn first_tweaks(first: __m128i) -> [Self; IN_FLIGHT];
 
     /// Times that power of x by which [`Vector::advance`] steps.
     unsafe fn step(self) -> Self;
@@ -79,11 +79,11 @@ pub(super) unsafe fn run<V: Vector, const ENCRYPT: bool>(
     let difference = V::broadcast(data_keys.first()).xor(last_key);
     let correction = last_key.step().xor(last_key);
     let mut number = first;
-    let mut tweaks = [0; TOGETHER];
+    let mut tweaks = [to_vector(0); TOGETHER];
     let (batches, rest) = units.into_chunks::<Together>();
     for units in batches.into_iter().map(InOut::into_buf).chain([rest]) {
         for tweak in &mut tweaks[..units.len()] {
-            *tweak = V::encrypt_one(number, &keys.tweak);
+            *tweak = V::encrypt_one(to_vector(number), &keys.tweak);
             number = number.wrapping_add(1);
         }
         for (unit, tweak) in units.into_iter().zip(&tweaks) {
@@ -94,7 +94,7 @@ pub(super) unsafe fn run<V: Vector, const ENCRYPT: bool>(
             run_unit::<V, ENCRYPT>(data_keys, difference, correction, last_keys, unit);
         }
     }
-    tweaks = [0; TOGETHER];
+    tweaks = [to_vector(0); TOGETHER];
     optimization_barrier(&tweaks);
 }
 

@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 
 use aes::cipher::inout::InOutBuf;
 
-use super::round_keys::{RoundKeys, Schedule, from_vector, to_vector};
+use super::round_keys::{RoundKeys, Schedule};
 use super::stream::{self, IN_FLIGHT, REDUCTION, Vector, encrypt_one, inner_rounds};
 use super::{DataUnit, Direction};
 
@@ -82,8 +82,8 @@ impl Vector for __m256i {
 
     #[inline]
     #[target_feature(enable = "avx")]
-    unsafe fn encrypt_one(block: u128, keys: &Schedule) -> u128 {
-        let mut state = to_vector(block);
+    unsafe fn encrypt_one(block: __m128i, keys: &Schedule) -> __m128i {
+        let mut state = block;
         encrypt_one!(
             state,
             keys,
@@ -91,19 +91,16 @@ impl Vector for __m256i {
             "vaesenc {state}, {state},",
             "vaesenclast {state}, {state},"
         );
-        from_vector(state)
+        state
     }
 
     #[inline]
     #[target_feature(enable = "avx2,vpclmulqdq")]
-    unsafe fn first_tweaks(first: u128) -> [Self; IN_FLIGHT] {
-        let first = _mm256_broadcastsi128_si256(to_vector(first));
-        let mut tweaks = [times_x_to(first, _mm256_set_epi64x(1, 1, 0, 0)); IN_FLIGHT];
-        // Each from the one whose number lacks its lowest bit, so that none waits for more than two others.
-        for (at, power) in [0, 2, 4, 2, 8, 2, 4, 2].into_iter().enumerate().skip(1) {
-            tweaks[at] = times_x_to(tweaks[at & (at - 1)], _mm256_set1_epi64x(power));
-        }
-        tweaks
+    unsafe fn first_tweaks(first: __m128i) -> [Self; IN_FLIGHT] {
+        let first = _mm256_broadcastsi128_si256(first);
+        // Each from the first, so that none waits for another.
+        [0, 2, 4, 6, 8, 10, 12, 14]
+            .map(|power| times_x_to(first, _mm256_set_epi64x(power + 1, power + 1, power, power)))
     }
 
     /// Times x^16: the two tweaks of each of the eight vectors.

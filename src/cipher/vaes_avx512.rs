@@ -10,7 +10,7 @@ use std::arch::x86_64::{
 
 use aes::cipher::inout::InOutBuf;
 
-use super::round_keys::{RoundKeys, Schedule, from_vector, to_vector};
+use super::round_keys::{RoundKeys, Schedule};
 use super::stream::{self, IN_FLIGHT, REDUCTION, Vector, encrypt_one, inner_rounds};
 use super::{DataUnit, Direction};
 
@@ -81,8 +81,8 @@ impl Vector for __m512i {
 
     #[inline]
     #[target_feature(enable = "avx")]
-    unsafe fn encrypt_one(block: u128, keys: &Schedule) -> u128 {
-        let mut state = to_vector(block);
+    unsafe fn encrypt_one(block: __m128i, keys: &Schedule) -> __m128i {
+        let mut state = block;
         encrypt_one!(
             state,
             keys,
@@ -90,19 +90,18 @@ impl Vector for __m512i {
             "vaesenc {state}, {state},",
             "vaesenclast {state}, {state},"
         );
-        from_vector(state)
+        state
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
-    unsafe fn first_tweaks(first: u128) -> [Self; IN_FLIGHT] {
-        let first = _mm512_broadcast_i32x4(to_vector(first));
-        let mut tweaks = [times_x_to(first, _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0)); IN_FLIGHT];
-        // Each from the one whose number lacks its lowest bit, so that none waits for more than two others.
-        for (at, power) in [0, 4, 8, 4, 16, 4, 8, 4].into_iter().enumerate().skip(1) {
-            tweaks[at] = times_x_to(tweaks[at & (at - 1)], _mm512_set1_epi64(power));
-        }
-        tweaks
+    unsafe fn first_tweaks(first: __m128i) -> [Self; IN_FLIGHT] {
+        let first = _mm512_broadcast_i32x4(first);
+        // Each from the first, so that none waits for another.
+        [0, 4, 8, 12, 16, 20, 24, 28].map(|power| {
+            let [a, b, c, d] = [power, power + 1, power + 2, power + 3];
+            times_x_to(first, _mm512_set_epi64(d, d, c, c, b, b, a, a))
+        })
     }
 
     /// Times x^32: the four tweaks of each of the eight vectors.

@@ -29,6 +29,8 @@ mod init;
 mod key_reference;
 mod kms;
 mod operations;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the operations do not ask it yet"))]
+mod policy;
 mod profiles;
 mod protocol;
 mod random;

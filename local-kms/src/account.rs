@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::KeyId;
 
-/// The account id that AWS documentation uses; a server has one account.
+/// The account id that AWS documentation uses; a server's keys are all in it.
 pub(crate) const ACCOUNT_ID: &str = "111122223333";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ impl Account {
         format!("arn:aws:kms:{}:{}:{alias}", self.region, self.account_id)
     }
 
-    pub(crate) fn user_arn(&self, user: &str) -> String {
-        format!("arn:aws:iam::{}:user/{user}", self.account_id)
+    pub(crate) fn root_arn(&self) -> String {
+        format!("arn:aws:iam::{}:root", self.account_id)
     }
 }

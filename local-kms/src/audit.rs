@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::account::Account;
 use crate::durable_file;
-use crate::error::KmsError;
-use crate::kms::User;
+use crate::policy::Context;
+use crate::principals::Caller;
 use crate::state::KeyId;
 
 pub(crate) struct AuditLog(Mutex<Appender>);
@@ -57,10 +57,27 @@ impl AuditLog {
 
 /// Who called, from where, and by which request: the part of a record that no operation decides.
 pub(crate) struct Origin<'a> {
-    pub(crate) user: &'a User,
+    pub(crate) caller: &'a Caller,
     pub(crate) source_ip: String,
     pub(crate) user_agent: Option<String>,
     pub(crate) request_id: String,
+    /// By the clock that clients have.
+    pub(crate) received: Timestamp,
+    pub(crate) region: &'a str,
+}
+
+impl Origin<'_> {
+    /// The condition keys that say where a request comes from.
+    pub(crate) fn describe(&self, context: &mut Context) {
+        if self.caller.via_service.is_none() {
+            context.insert("aws:SourceIp", self.source_ip.as_str());
+            context.insert("aws:UserAgent", self.user_agent.as_deref().unwrap_or_default());
+        }
+        context.insert("aws:SecureTransport", "false");
+        context.insert("aws:RequestedRegion", self.region);
+        context.insert("aws:CurrentTime", self.received.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        context.insert("aws:EpochTime", self.received.as_second().to_string());
+    }
 }
 
 /// What an operation adds to the record of its call.
@@ -116,22 +133,17 @@ impl Record {
         (operation, read_only): (&'static str, bool),
         request_parameters: Value,
         trail: Trail,
-        error: Option<&KmsError>,
+        error: Option<(&'static str, String)>,
     ) -> Self {
-        let user = origin.user;
+        // A call that a service makes for somebody comes from the service.
+        let via = &origin.caller.via_service;
+        let (error_code, error_message) = error.unzip();
         Self {
-            user_identity: json!({
-                "type": "IAMUser",
-                "principalId": user.principal_id,
-                "arn": account.user_arn(&user.name),
-                "accountId": account.account_id,
-                "accessKeyId": user.access_key_id,
-                "userName": user.name,
-            }),
-            source_ip_address: origin.source_ip.clone(),
-            user_agent: origin.user_agent.clone(),
-            error_code: error.map(KmsError::code),
-            error_message: error.map(ToString::to_string).filter(|message| !message.is_empty()),
+            user_identity: origin.caller.user_identity(),
+            source_ip_address: via.clone().unwrap_or_else(|| origin.source_ip.clone()),
+            user_agent: via.clone().or_else(|| origin.user_agent.clone()),
+            error_code,
+            error_message: error_message.filter(|message| !message.is_empty()),
             request_parameters: without_nulls(request_parameters),
             response_elements: trail.response_elements,
             additional_event_data: trail.key_material_id.map(|id| json!({ "keyMaterialId": id })),
@@ -141,13 +153,22 @@ impl Record {
         }
     }
 
-    /// The service event by which AWS records that a waiting period ended.
-    pub(crate) fn key_deleted(account: &Account, now: Timestamp, key: KeyId) -> Self {
+    /// What happened to a key by itself: `DeleteKey`, `RotateKey`, `DeleteExpiredKeyMaterial`.
+    pub(crate) fn service_event(account: &Account, now: Timestamp, name: &'static str, key: KeyId) -> Self {
         Self {
             service_event_details: Some(json!({ "keyId": key })),
             event_type: "AwsServiceEvent",
-            ..Self::new(account, now, "DeleteKey", &[account.key_arn(key)])
+            user_identity: json!({ "accountId": account.account_id, "invokedBy": "AWS Internal" }),
+            ..Self::new(account, now, name, &[account.key_arn(key)])
         }
+    }
+
+    pub(crate) fn of_sts(self) -> Self {
+        Self { event_source: "sts.amazonaws.com", ..self }
+    }
+
+    pub(crate) fn event_id(&self) -> &str {
+        &self.event_id
     }
 
     fn new(account: &Account, now: Timestamp, event_name: &'static str, resources: &[String]) -> Self {

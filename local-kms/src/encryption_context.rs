@@ -1,6 +1,6 @@
 //! The encryption context: pairs that a ciphertext is bound to, and their one canonical form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct EncryptionContext(pub(crate) BTreeMap<String, String>);
 
 impl EncryptionContext {
+    pub(crate) fn has_keys_that_differ_by_case_only(&self) -> bool {
+        let keys: BTreeSet<String> = self.0.keys().map(|key| key.to_lowercase()).collect();
+        keys.len() < self.0.len()
+    }
+
     /// Appends the canonical form: the number of pairs, then each key and value after its length, all lengths as
     /// 64-bit little-endian. No two contexts share one, so no byte can move between a key and its value.
     pub(crate) fn append_canonical(&self, out: &mut Vec<u8>) {

@@ -19,6 +19,8 @@ pub(crate) enum KmsError {
     Disabled { arn: String },
     #[error("{arn} is pending deletion.")]
     PendingDeletion { arn: String },
+    #[error("{arn} is pending import.")]
+    PendingImport { arn: String },
     #[error("{arn} is not pending deletion.")]
     NotPendingDeletion { arn: String },
     #[error("The key ID in the request does not identify a CMK that can perform this operation.")]
@@ -30,6 +32,10 @@ pub(crate) enum KmsError {
          are not allowed to access."
     )]
     CiphertextNotAccessible,
+    #[error("User: {caller} is not authorized to perform: {action} on resource: {resource} {reason}")]
+    AccessDenied { caller: String, action: String, resource: String, reason: String },
+    #[error("{0}")]
+    MalformedPolicy(String),
     #[error("{algorithm} is not supported by key {arn} with key spec SYMMETRIC_DEFAULT.")]
     InvalidKeyUsage { arn: String, algorithm: String },
     #[error("The request was rejected because the specified grant token is not valid.")]
@@ -42,6 +48,29 @@ pub(crate) enum KmsError {
     ReservedAlias,
     #[error("The key {arn} has {limit} aliases, which is the limit.")]
     TooManyAliases { arn: String, limit: usize },
+    #[error("No such policy exists: {0}")]
+    PolicyNotFound(String),
+    #[error("{0}")]
+    InvalidState(String),
+    #[error("{0}")]
+    LimitExceeded(String),
+    #[error("{0}")]
+    Conflict(String),
+    /// Where a principal is named.
+    #[error("ARN {0} is invalid.")]
+    InvalidPrincipal(String),
+    #[error("Grant ID {0} is invalid.")]
+    InvalidGrantId(String),
+    #[error("Grant ID {0} is not found.")]
+    GrantNotFound(String),
+    #[error("{0}")]
+    IncorrectKeyMaterial(&'static str),
+    #[error("The import token has expired.")]
+    ExpiredImportToken,
+    #[error("The import token is not one for this key and wrapping key.")]
+    InvalidImportToken,
+    #[error("Rate exceeded")]
+    Throttled,
     #[error("Could not deserialize marker")]
     InvalidMarker,
     #[error("{0}")]
@@ -62,14 +91,29 @@ pub(crate) enum KmsError {
 impl KmsError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::KeyNotFound { .. } | Self::InvalidKeyId(_) | Self::InvalidArn(_) | Self::AliasNotFound { .. } => {
-                "NotFoundException"
-            }
+            Self::KeyNotFound { .. }
+            | Self::InvalidKeyId(_)
+            | Self::InvalidArn(_)
+            | Self::AliasNotFound { .. }
+            | Self::GrantNotFound(_)
+            | Self::PolicyNotFound(_) => "NotFoundException",
             Self::Disabled { .. } => "DisabledException",
-            Self::PendingDeletion { .. } | Self::NotPendingDeletion { .. } => "KMSInvalidStateException",
+            Self::PendingDeletion { .. }
+            | Self::NotPendingDeletion { .. }
+            | Self::PendingImport { .. }
+            | Self::InvalidState(_) => "KMSInvalidStateException",
             Self::IncorrectKey => "IncorrectKeyException",
             Self::InvalidCiphertext => "InvalidCiphertextException",
-            Self::CiphertextNotAccessible => "AccessDeniedException",
+            Self::CiphertextNotAccessible | Self::AccessDenied { .. } => "AccessDeniedException",
+            Self::MalformedPolicy(_) => "MalformedPolicyDocumentException",
+            Self::LimitExceeded(_) => "LimitExceededException",
+            Self::Conflict(_) => "ConflictException",
+            Self::InvalidPrincipal(_) => "InvalidArnException",
+            Self::InvalidGrantId(_) => "InvalidGrantIdException",
+            Self::IncorrectKeyMaterial(_) => "IncorrectKeyMaterialException",
+            Self::ExpiredImportToken => "ExpiredImportTokenException",
+            Self::InvalidImportToken => "InvalidImportTokenException",
+            Self::Throttled => "ThrottlingException",
             Self::InvalidKeyUsage { .. } => "InvalidKeyUsageException",
             Self::InvalidGrantToken => "InvalidGrantTokenException",
             Self::DryRun => "DryRunOperationException",

@@ -1,22 +1,22 @@
 //! Makes a server's directory, once. Run again it changes no secret and no key.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
 use crate::account::{ACCOUNT_ID, Account};
 use crate::kms::{self, OpenError, ROOT_KEY_FILE, STATE_FILE};
-use crate::root_key::{Purpose, RootKey};
+use crate::principals::{self, ADMINISTRATOR_ACCESS, PrincipalId};
+use crate::root_key::RootKey;
 use crate::settings::{DEFAULT_LISTEN, Settings};
-use crate::state::{State, StateError, UserRecord};
-use crate::{durable_file, profiles, random};
+use crate::state::{State, StateError};
+use crate::{durable_file, profiles};
 
 /// The administrator, whose profile the export lines name.
-const ADMIN: &str = "envol-admin";
+pub(crate) const ADMIN: &str = "envol-admin";
 /// The volume service.
 const VOLUME_SERVICE: &str = "envol-volume";
 const DEFAULT_REGION: &str = "us-east-1";
@@ -78,6 +78,8 @@ impl Init {
             format!("export AWS_SHARED_CREDENTIALS_FILE={}", shell_quoted(&format!("{dir}/aws/credentials"))),
             format!("export AWS_PROFILE={ADMIN}"),
             format!("export AWS_ENDPOINT_URL_KMS={}", shell_quoted(&format!("http://{host}"))),
+            // Sessions of roles are had from here too.
+            format!("export AWS_ENDPOINT_URL_STS={}", shell_quoted(&format!("http://{host}"))),
         ]
     }
 }
@@ -115,11 +117,11 @@ pub fn init(dir: &Path, options: &InitOptions) -> Result<Init, InitError> {
         Some(settings) if !is_new && !profiles::missing(&dir) => settings.account.clone(),
         _ => {
             let (state, root_key) = kms::open_state(&dir)?;
-            let (account, users) = kms::known(&dir, &state, &root_key)?;
+            let (account, directory) = kms::known(&dir, &state, &root_key)?;
             let aws = dir.join("aws");
             DirBuilder::new().recursive(true).mode(0o700).create(&aws).map_err(io_error("create", &aws))?;
             // A new state has new users: what files of an earlier one say is wrong.
-            profiles::write(&dir, &account.region, &users, is_new).map_err(io_error("write profiles in", &aws))?;
+            profiles::write(&dir, &account.region, &directory, is_new).map_err(io_error("write profiles in", &aws))?;
             account
         }
     };
@@ -146,28 +148,24 @@ fn create_state(dir: &Path, account: &Account) -> Result<(), OpenError> {
 
     let (path, new) = (dir.join(STATE_FILE), dir.join("state.redb.new"));
     let io_error = |source| OpenError::Io { action: "create", path: path.clone(), source };
-    let users = [ADMIN, VOLUME_SERVICE].map(|name| new_user(name, &root_key));
-    let users = users.into_iter().collect::<io::Result<Vec<_>>>().map_err(io_error)?;
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
         _ => {}
     }
     durable_file::create(&new, &[]).map_err(io_error)?;
-    State::create(&new, account, &users)
-        .map_err(|error: StateError| OpenError::State { path: path.clone(), source: Box::new(error) })?;
-    durable_file::rename(&new, &path).map_err(io_error)
-}
-
-fn new_user(name: &str, root_key: &RootKey) -> io::Result<UserRecord> {
-    let access_key_id = format!("AKIA{}", random::base32(16)?);
-    let secret: Zeroizing<String> = random::secret_access_key()?;
-    let purpose = Purpose::UserSecret { access_key_id: &access_key_id };
-    Ok(UserRecord {
-        name: name.to_owned(),
-        principal_id: format!("AIDA{}", random::base32(17)?),
-        sealed_secret: root_key.seal(&purpose, secret.as_bytes())?,
-        access_key_id,
+    // The administrator may do what IAM can allow; the volume service nothing but what grants give it.
+    let administrator = [("AdministratorAccess".to_owned(), ADMINISTRATOR_ACCESS.to_owned())].into();
+    let users = [(ADMIN, administrator), (VOLUME_SERVICE, BTreeMap::new())];
+    let users = users.map(|(name, policies)| principals::new_principal(&PrincipalId::user(name), policies, &root_key));
+    let users = users.into_iter().collect::<io::Result<Vec<_>>>().map_err(io_error)?;
+    State::create(&new, account, |writing| {
+        users.iter().try_for_each(|(principal, credential)| {
+            writing.put_principal(principal)?;
+            credential.iter().try_for_each(|credential| writing.put_credential(credential))
+        })
     })
+    .map_err(|error: StateError| OpenError::State { path: path.clone(), source: Box::new(error) })?;
+    durable_file::rename(&new, &path).map_err(io_error)
 }
 
 fn check_region(region: &str) -> Result<(), InitError> {

@@ -1,18 +1,23 @@
-//! The server's parts, opened from its directory: state, root key, users, audit log.
+//! The server's parts, opened from its directory: state, root key, principals, audit log.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use zeroize::Zeroizing;
 
 use crate::account::Account;
-use crate::audit::{AuditLog, Record};
+use crate::audit::AuditLog;
 use crate::ciphertext::KeyMaterial;
 use crate::clock::Clock;
 use crate::error::KmsError;
+use crate::faults::Faults;
+use crate::policy::{Policy, PolicyKind};
+use crate::principals::{self, Caller, Directory, DirectoryError, Principal, PrincipalId, Session};
 use crate::root_key::{Purpose, ROOT_KEY_LEN, RootKey};
-use crate::state::{KeyId, MaterialId, Reading, State, StateError, UserRecord};
+use crate::sigv4::SignatureError;
+use crate::state::{KeyId, LastUsage, Lookup, MaterialId, Reading, State, StateError};
 
 pub(crate) const ROOT_KEY_FILE: &str = "root.key";
 pub(crate) const STATE_FILE: &str = "state.redb";
@@ -47,39 +52,120 @@ pub enum OpenError {
 }
 
 pub(crate) struct Kms {
+    pub(crate) dir: PathBuf,
     pub(crate) account: Account,
     pub(crate) state: State,
     pub(crate) audit: AuditLog,
     pub(crate) clock: Clock,
-    root_key: RootKey,
-    users: HashMap<String, User>,
-}
-
-/// Someone who may sign requests.
-pub(crate) struct User {
-    pub(crate) name: String,
-    pub(crate) principal_id: String,
-    pub(crate) access_key_id: String,
-    pub(crate) secret_access_key: Zeroizing<String>,
+    pub(crate) faults: Faults,
+    pub(crate) root_key: RootKey,
+    directory: RwLock<Arc<Directory>>,
+    /// Uses that are not in the state yet: one write each would be one sync each.
+    recent_usages: Mutex<HashMap<KeyId, LastUsage>>,
 }
 
 impl Kms {
     pub(crate) fn open(dir: &Path, clock: Clock) -> Result<Self, OpenError> {
         let (state, root_key) = open_state(dir)?;
-        let (account, users) = known(dir, &state, &root_key)?;
+        let (account, directory) = known(dir, &state, &root_key)?;
         let path = dir.join(AUDIT_FILE);
         let audit = AuditLog::open(&path).map_err(|source| OpenError::Io { action: "open", path, source })?;
-        let users = users.into_iter().map(|user| (user.access_key_id.clone(), user)).collect();
-        Ok(Self { account, state, audit, clock, root_key, users })
+        Ok(Self {
+            dir: dir.to_owned(),
+            account,
+            state,
+            audit,
+            clock,
+            faults: Faults::default(),
+            root_key,
+            directory: RwLock::new(Arc::new(directory)),
+            recent_usages: Mutex::default(),
+        })
     }
 
-    pub(crate) fn user(&self, access_key_id: &str) -> Option<&User> {
-        self.users.get(access_key_id)
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the principals again, after a change.
+    pub(crate) fn reload_directory(&self) -> Result<(), KmsError> {
+        let directory = Directory::load(&self.state.read_newest()?, &self.root_key)
+            .map_err(|error| KmsError::Internal(Box::new(error)))?;
+        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
+        Ok(())
+    }
+
+    /// Whose access key this is, and the secret to check their signature with.
+    pub(crate) fn identify(
+        &self,
+        access_key_id: &str,
+        token: Option<&str>,
+    ) -> Result<(Zeroizing<String>, Caller), SignatureError> {
+        let directory = self.directory();
+        match token {
+            Some(token) => self.identify_session(&directory, access_key_id, token),
+            None => {
+                let key = directory.access_key(access_key_id).ok_or(SignatureError::UnrecognizedClient)?;
+                let principal = directory.principal(&key.principal).ok_or(SignatureError::UnrecognizedClient)?;
+                let caller = self.caller(&directory, principal, key.id.clone(), None)?;
+                Ok((key.secret.clone(), caller))
+            }
+        }
+    }
+
+    fn identify_session(
+        &self,
+        directory: &Directory,
+        access_key_id: &str,
+        token: &str,
+    ) -> Result<(Zeroizing<String>, Caller), SignatureError> {
+        let token =
+            principals::open_session(&self.root_key, token).filter(|token| token.access_key_id == access_key_id);
+        let token = token.ok_or(SignatureError::UnrecognizedClient)?;
+        if self.clock.unmoved() >= token.expires {
+            return Err(SignatureError::ExpiredToken);
+        }
+        // A role that was made anew under the same name is another one.
+        let role = directory.principal(&token.role).filter(|role| role.record.unique_id == token.role_unique_id);
+        let role = role.ok_or(SignatureError::UnrecognizedClient)?;
+        let policy = token.policy.as_deref().map(|text| Policy::parse(text, PolicyKind::Identity)).transpose();
+        let session = Session {
+            name: token.session_name.clone(),
+            issued: token.issued,
+            policy: policy.map_err(|_| SignatureError::UnrecognizedClient)?,
+        };
+        let secret = Zeroizing::new(token.secret.expose().to_owned());
+        Ok((secret, self.caller(directory, role, token.access_key_id.clone(), Some(session))?))
+    }
+
+    /// Credentials of a service that acts for somebody are somebody's, through the service.
+    pub(crate) fn caller(
+        &self,
+        directory: &Directory,
+        principal: &Arc<Principal>,
+        access_key_id: String,
+        session: Option<Session>,
+    ) -> Result<Caller, SignatureError> {
+        let (principal, via_service) = match &principal.record.id {
+            PrincipalId::Service { name, acting_for: Some(other) } => {
+                let other = directory.principal(other.as_ref()).ok_or(SignatureError::UnrecognizedClient)?;
+                (Arc::clone(other), Some(name.clone()))
+            }
+            _ => (Arc::clone(principal), None),
+        };
+        let forwarded_role = via_service.is_some() && matches!(principal.record.id, PrincipalId::Role { .. });
+        let session = session.or_else(|| {
+            forwarded_role.then(|| Session { name: "forwarded".to_owned(), issued: self.clock.unmoved(), policy: None })
+        });
+        Ok(Caller { principal, access_key_id, session, via_service })
     }
 
     #[cfg(test)]
-    pub(crate) fn any_user(&self) -> &User {
-        self.users.values().min_by_key(|user| &user.name).unwrap()
+    pub(crate) fn caller_named(&self, name: &str) -> Caller {
+        let directory = self.directory();
+        let principal = directory.principal(&name.parse().unwrap()).unwrap();
+        let key = directory.access_key_of(&principal.record.id).map(|key| key.id.clone());
+        self.caller(&directory, principal, key.unwrap_or_default(), None).unwrap_or_else(|error| panic!("{error}"))
     }
 
     pub(crate) fn seal_material(
@@ -106,18 +192,32 @@ impl Kms {
         secret.map(Some).ok_or_else(|| StateError::Corrupted(format!("material of key {key} does not open")).into())
     }
 
-    /// Deletes the keys whose waiting period is over. Called before each operation, so that none sees such a key.
-    pub(crate) fn delete_due_keys(&self) -> Result<(), KmsError> {
-        let now = self.clock.now();
-        if !self.state.read()?.deletion_due(now)? {
+    pub(crate) fn note_usage(&self, key: KeyId, usage: LastUsage) {
+        self.recent_usages.lock().unwrap_or_else(PoisonError::into_inner).insert(key, usage);
+    }
+
+    pub(crate) fn last_usage(&self, key: KeyId) -> Result<Option<LastUsage>, KmsError> {
+        let recent = self.recent_usages.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        match recent {
+            Some(usage) => Ok(Some(usage)),
+            None => Ok(self.state.read_newest()?.last_usage(key)?),
+        }
+    }
+
+    /// Puts recent uses into the state: now and then, and before the server ends.
+    pub(crate) fn save_usages(&self) -> Result<(), KmsError> {
+        let usages = std::mem::take(&mut *self.recent_usages.lock().unwrap_or_else(PoisonError::into_inner));
+        if usages.is_empty() {
             return Ok(());
         }
-        let deleted = self.state.write(|writing| writing.remove_due_keys(now))?;
-        for key in deleted {
-            tracing::info!(%key, "key deleted: its waiting period is over");
-            self.audit.append(&Record::key_deleted(&self.account, now, key))?;
-        }
-        Ok(())
+        self.state.write(|writing| {
+            for (key, usage) in &usages {
+                if writing.key(*key)?.is_some() {
+                    writing.put_last_usage(*key, usage)?;
+                }
+            }
+            Ok(())
+        })
     }
 }
 
@@ -152,23 +252,15 @@ pub(crate) fn read_root_key(dir: &Path) -> Result<RootKey, OpenError> {
     }
 }
 
-/// The account and the users, whose sealed secrets also prove that the root key is the right one.
-pub(crate) fn known(dir: &Path, state: &State, root_key: &RootKey) -> Result<(Account, Vec<User>), OpenError> {
-    let unreadable = |error: StateError| OpenError::State { path: dir.join(STATE_FILE), source: Box::new(error) };
-    let reading = state.read().map_err(unreadable)?;
+/// The account and the principals, whose sealed secrets also prove that the root key is the right one.
+pub(crate) fn known(dir: &Path, state: &State, root_key: &RootKey) -> Result<(Account, Directory), OpenError> {
+    let path = dir.join(STATE_FILE);
+    let unreadable = |error: StateError| OpenError::State { path: path.clone(), source: Box::new(error) };
+    let reading = state.read_newest().map_err(unreadable)?;
     let account = reading.account().map_err(unreadable)?;
-    let users = reading.users().map_err(unreadable)?;
-    let users = users.into_iter().map(|user| open_user(user, root_key)).collect::<Option<_>>();
-    Ok((account, users.ok_or_else(|| OpenError::WrongRootKey { path: dir.join(ROOT_KEY_FILE) })?))
-}
-
-fn open_user(user: UserRecord, root_key: &RootKey) -> Option<User> {
-    let secret =
-        root_key.open(&Purpose::UserSecret { access_key_id: &user.access_key_id }, &user.sealed_secret).ok()?;
-    Some(User {
-        secret_access_key: Zeroizing::new(std::str::from_utf8(&secret).ok()?.to_owned()),
-        name: user.name,
-        principal_id: user.principal_id,
-        access_key_id: user.access_key_id,
-    })
+    let directory = Directory::load(&reading, root_key).map_err(|error| match error {
+        DirectoryError::WrongRootKey => OpenError::WrongRootKey { path: dir.join(ROOT_KEY_FILE) },
+        error => OpenError::State { path: path.clone(), source: Box::new(error) },
+    })?;
+    Ok((account, directory))
 }

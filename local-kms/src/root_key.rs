@@ -18,6 +18,9 @@ pub(crate) struct RootKey(Aes256GcmSiv);
 pub(crate) enum Purpose<'a> {
     UserSecret { access_key_id: &'a str },
     KeyMaterial { key: KeyId, material: MaterialId },
+    SessionToken,
+    GrantToken,
+    ImportToken,
 }
 
 /// What was sealed does not open: another root key, another purpose, or damaged bytes.
@@ -57,6 +60,9 @@ impl Purpose<'_> {
             Self::KeyMaterial { key, material } => {
                 [b"local-kms key material 1:", key.as_bytes(), material.as_bytes()].concat()
             }
+            Self::SessionToken => b"local-kms session token 1".to_vec(),
+            Self::GrantToken => b"local-kms grant token 1".to_vec(),
+            Self::ImportToken => b"local-kms import token 1".to_vec(),
         }
     }
 }

@@ -11,15 +11,18 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::admin;
 use crate::clock::Clock;
+use crate::error::KmsError;
 use crate::kms::{Kms, OpenError};
+use crate::operations::apply_due;
 use crate::protocol;
 use crate::settings::{DEFAULT_LISTEN, Settings};
 
 /// How long connections may take to end after a shutdown was asked for; requests are answered in far less.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
-/// Deletes due keys also while nobody calls; a call never sees one in any case.
-const DELETION_INTERVAL: Duration = Duration::from_secs(60);
+/// Keys are also deleted and rotated while nobody calls, and last uses saved; a call never sees a key that should be gone.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, Default)]
 pub struct ServeOptions {
@@ -69,16 +72,12 @@ pub async fn serve(
     let bind_error = |source| ServeError::Listen { listen, source };
     let listener = TcpListener::bind(listen).await.map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
-    // On stderr whatever the log filter is: the limits of a security server are not a debug message.
-    eprintln!(
-        "local KMS: key policies and grants are not evaluated; every user of account {} may do everything",
-        kms.account.account_id
-    );
+    let administration = tokio::spawn(administer(Arc::clone(&kms)));
     on_listening(address);
 
-    let deletions = tokio::spawn(delete_due_keys(Arc::clone(&kms)));
+    let housekeeping = tokio::spawn(keep_house(Arc::clone(&kms)));
     let (stopping, stopped) = oneshot::channel();
-    let serving = axum::serve(listener, protocol::service(kms)).with_graceful_shutdown(async move {
+    let serving = axum::serve(listener, protocol::service(Arc::clone(&kms))).with_graceful_shutdown(async move {
         shutdown.await;
         let _ = stopping.send(());
     });
@@ -89,7 +88,11 @@ pub async fn serve(
             Ok(())
         }
     };
-    deletions.abort();
+    housekeeping.abort();
+    administration.abort();
+    if let Err(error) = kms.save_usages() {
+        tracing::warn!("the last uses of keys are not saved: {error}");
+    }
     outcome
 }
 
@@ -101,16 +104,27 @@ async fn grace_over(stopped: oneshot::Receiver<()>) {
     }
 }
 
-async fn delete_due_keys(kms: Arc<Kms>) {
-    let mut ticks = interval(DELETION_INTERVAL);
+async fn administer(kms: Arc<Kms>) {
+    if let Err(error) = admin::listen(kms).await {
+        tracing::error!("`envol kms principal`, `simulate` and `fault` cannot reach this server: {error}");
+    }
+}
+
+async fn keep_house(kms: Arc<Kms>) {
+    let mut ticks = interval(HOUSEKEEPING_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let kms = Arc::clone(&kms);
-        match tokio::task::spawn_blocking(move || kms.delete_due_keys()).await {
+        match tokio::task::spawn_blocking(move || housekeep(&kms)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(error = ?error, "cannot delete the keys that are due"),
+            Ok(Err(error)) => tracing::error!(error = ?error, "cannot do what is due"),
             Err(_) => return,
         }
     }
+}
+
+fn housekeep(kms: &Kms) -> Result<(), KmsError> {
+    apply_due(kms)?;
+    kms.save_usages()
 }

@@ -38,8 +38,9 @@ impl Operation for CancelKeyDeletion {
         let key = kms.state.write(|writing| {
             let mut key = call.key(writing, key_id)?;
             match key.state {
-                KeyState::PendingDeletion { .. } => key.state = KeyState::Disabled,
-                KeyState::Enabled | KeyState::Disabled => {
+                KeyState::PendingDeletion { .. } if key.has_all_material() => key.state = KeyState::Disabled,
+                KeyState::PendingDeletion { .. } => key.state = KeyState::PendingImport,
+                KeyState::Enabled | KeyState::Disabled | KeyState::PendingImport => {
                     return Err(KmsError::NotPendingDeletion { arn: call.arn(&key) });
                 }
             }

@@ -39,6 +39,11 @@ impl Constraints {
         value
     }
 
+    /// The number of items of a list.
+    pub(super) fn count(&mut self, member: &str, items: usize, allowed: RangeInclusive<usize>) {
+        self.check_bounds("Value", member, "length", &items, &allowed);
+    }
+
     /// The length of bytes that no message may quote.
     pub(super) fn blob_length(&mut self, member: &str, value: Option<&[u8]>, allowed: RangeInclusive<usize>) {
         if let Some(bytes) = value {

@@ -37,13 +37,14 @@ impl Operation for CreateAlias {
         let kms = call.kms;
         let arn = kms.account.alias_arn(name);
         call.trail.resources.push(arn.clone());
+        call.permit(&arn)?;
         kms.state.write(|writing| {
             let key = call.key(writing, target_key_id)?;
             call.require_not_pending_deletion(&key)?;
             if writing.alias(name)?.is_some() {
                 return Err(KmsError::AliasExists { arn });
             }
-            if writing.count_aliases(key.id)? >= MAX_ALIASES {
+            if writing.aliases_of(key.id)?.len() >= MAX_ALIASES {
                 return Err(KmsError::TooManyAliases { arn: call.arn(&key), limit: MAX_ALIASES });
             }
             writing.put_alias(name, &AliasRecord { target: key.id, created: call.now, updated: call.now })?;

@@ -1,4 +1,4 @@
-//! CreateKey: a symmetric key for encryption and decryption, with material made here.
+//! CreateKey: a symmetric key for encryption and decryption, with material made here or to be imported.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,10 +8,11 @@ use super::call::Call;
 use super::constraints::Constraints;
 use super::cryptography::SYMMETRIC_DEFAULT;
 use super::key_metadata::KeyMetadata;
-use crate::ciphertext::KeyMaterial;
+use super::put_key_policy::{check_policy, constrain_policy};
+use super::rotation::replace_material;
+use super::tags::{check_tags, constrain_tags, describe_tags};
 use crate::error::KmsError;
-use crate::random;
-use crate::state::{KeyId, KeyRecord, KeyState, MaterialId, Tag};
+use crate::state::{KeyId, KeyManager, KeyOrigin, KeyRecord, KeyState, MaterialMade, Tag};
 
 const KEY_USAGES: [&str; 4] = ["SIGN_VERIFY", "ENCRYPT_DECRYPT", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT"];
 const ORIGINS: [&str; 4] = ["AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"];
@@ -34,8 +35,6 @@ const KEY_SPECS: [&str; 17] = [
     "ML_DSA_87",
     "ECC_NIST_EDWARDS25519",
 ];
-/// AWS: tags per resource.
-const MAX_TAGS: usize = 50;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -86,24 +85,49 @@ impl Operation for CreateKey {
     fn perform(&self, call: &mut Call) -> Result<Response, KmsError> {
         self.check_constraints()?;
         self.check_supported()?;
-        check_tags(self.tags.as_deref().unwrap_or_default())?;
+        let tags = self.tags.as_deref().unwrap_or_default();
+        check_tags(tags)?;
+        describe_tags(tags, call);
+        let bypasses = self.bypass_policy_lockout_safety_check == Some(true);
+        call.facts.insert("kms:BypassPolicyLockoutSafetyCheck", bypasses.to_string());
+        let origin = if self.origin.as_deref() == Some("EXTERNAL") { KeyOrigin::External } else { KeyOrigin::AwsKms };
+        call.facts.insert("kms:KeyOrigin", origin.name());
+        call.facts.insert("kms:KeySpec", SYMMETRIC_DEFAULT);
+        call.facts.insert("kms:KeyUsage", "ENCRYPT_DECRYPT");
+        call.permit("*")?;
 
-        let mut material_id = [0; 32];
-        random::fill(&mut material_id)?;
-        let key = KeyRecord {
+        let mut key = KeyRecord {
             id: KeyId::generate(),
             description: self.description.clone().unwrap_or_default(),
             created: call.now,
-            state: KeyState::Enabled,
-            material: MaterialId::from_bytes(material_id),
-            tags: self.tags.clone().unwrap_or_default(),
+            state: KeyState::PendingImport,
+            material: None,
+            tags: tags.to_vec(),
+            manager: KeyManager::Customer,
+            origin,
+            rotation: None,
+            materials: Vec::new(),
         };
-        let sealed = call.kms.seal_material(key.id, key.material, &KeyMaterial::generate()?)?;
+        let policy = self.policy.as_deref().map(|policy| check_policy(call, policy, bypasses, &key)).transpose()?;
+        let material = match origin {
+            KeyOrigin::External => None,
+            KeyOrigin::AwsKms => Some(call.kms.seal_new_material(key.id)?),
+        };
+        if let Some(material) = &material {
+            key.state = KeyState::Enabled;
+            replace_material(&mut key, material.id, MaterialMade::WithTheKey, call.now);
+        }
         call.kms.state.write(|writing| {
-            writing.put_material(key.id, key.material, &sealed)?;
+            if let Some(material) = &material {
+                writing.put_material(key.id, material.id, &material.bytes)?;
+            }
+            if let Some(policy) = policy {
+                writing.put_key_policy(key.id, policy)?;
+            }
             writing.put_key(&key).map_err(KmsError::from)
         })?;
-        let key_metadata = KeyMetadata::of(&call.found(key)?, &call.kms.account);
+        call.trail.resources.push(call.arn(&key));
+        let key_metadata = KeyMetadata::of(&key, &call.kms.account);
         call.trail.response_elements = Some(json!({ "keyMetadata": key_metadata.for_trail()? }));
         Ok(Response { key_metadata })
     }
@@ -112,16 +136,13 @@ impl Operation for CreateKey {
 impl CreateKey {
     fn check_constraints(&self) -> Result<(), KmsError> {
         let mut constraints = Constraints::default();
-        constraints.length("policy", self.policy.as_deref(), 1..=131_072);
+        constrain_policy(&mut constraints, self.policy.as_deref());
         constraints.length("description", self.description.as_deref(), 0..=8192);
         constraints.one_of("keyUsage", self.key_usage.as_deref(), &KEY_USAGES);
         constraints.one_of("customerMasterKeySpec", self.customer_master_key_spec.as_deref(), &KEY_SPECS);
         constraints.one_of("keySpec", self.key_spec.as_deref(), &KEY_SPECS);
         constraints.one_of("origin", self.origin.as_deref(), &ORIGINS);
-        for (i, tag) in (1..).zip(self.tags.as_deref().unwrap_or_default()) {
-            constraints.length(&format!("tags.{i}.member.tagKey"), Some(&tag.tag_key), 1..=128);
-            constraints.length(&format!("tags.{i}.member.tagValue"), Some(&tag.tag_value), 0..=256);
-        }
+        constrain_tags(&mut constraints, self.tags.as_deref());
         constraints.check()
     }
 
@@ -144,11 +165,10 @@ impl CreateKey {
             _ => {}
         }
         match self.origin.as_deref() {
-            None | Some("AWS_KMS") => {}
+            None | Some("AWS_KMS" | "EXTERNAL") => {}
             Some(origin) => return unsupported(format!("Origin {origin}")),
         }
         let refused = [
-            ("Policy", self.policy.is_some()),
             ("MultiRegion", self.multi_region == Some(true)),
             ("CustomKeyStoreId", self.custom_key_store_id.is_some()),
             ("XksKeyId", self.xks_key_id.is_some()),
@@ -158,19 +178,4 @@ impl CreateKey {
             None => Ok(()),
         }
     }
-}
-
-fn check_tags(tags: &[Tag]) -> Result<(), KmsError> {
-    if tags.len() > MAX_TAGS {
-        return Err(KmsError::Tag("Too many tags"));
-    }
-    for (i, tag) in tags.iter().enumerate() {
-        if tag.tag_key.to_ascii_lowercase().starts_with("aws:") {
-            return Err(KmsError::Tag("Tags beginning with aws: are reserved"));
-        }
-        if tags[..i].iter().any(|other| other.tag_key == tag.tag_key) {
-            return Err(KmsError::Tag("Duplicate tag keys"));
-        }
-    }
-    Ok(())
 }

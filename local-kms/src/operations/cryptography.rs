@@ -1,6 +1,5 @@
 //! What the cryptographic operations share: their checks, sealing under a key, opening a blob.
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
@@ -16,20 +15,6 @@ pub(super) const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
 const ALGORITHMS: [&str; 4] = [SYMMETRIC_DEFAULT, "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE"];
 pub(super) const MAX_CIPHERTEXT_LEN: usize = 6144;
 
-/// A token stands for a grant, and this server has none.
-#[derive(Default, Deserialize)]
-#[serde(transparent)]
-pub(super) struct GrantTokens(Option<Vec<String>>);
-
-impl GrantTokens {
-    pub(super) fn check(&self) -> Result<(), KmsError> {
-        match &self.0 {
-            Some(tokens) if !tokens.is_empty() => Err(KmsError::InvalidGrantToken),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// An attested Nitro enclave to encrypt the answer for. Answering in the clear instead would betray the caller.
 pub(super) fn refuse_recipient(recipient: Option<&IgnoredAny>) -> Result<(), KmsError> {
     match recipient {
@@ -41,6 +26,11 @@ pub(super) fn refuse_recipient(recipient: Option<&IgnoredAny>) -> Result<(), Kms
 /// The end of every check of an operation that can be rehearsed.
 pub(super) fn stop_if_dry_run(dry_run: Option<bool>) -> Result<(), KmsError> {
     if dry_run == Some(true) { Err(KmsError::DryRun) } else { Ok(()) }
+}
+
+/// What an absent algorithm stands for.
+pub(super) fn algorithm_name(given: Option<&str>) -> &str {
+    given.unwrap_or(SYMMETRIC_DEFAULT)
 }
 
 pub(super) fn constrain_algorithm(constraints: &mut Constraints, member: &str, algorithm: Option<&str>) {
@@ -56,18 +46,21 @@ pub(super) fn check_algorithm(call: &Call, key: &KeyRecord, algorithm: Option<&s
     }
 }
 
-/// Encrypts under the key's current material.
+/// Encrypts under the key's current material, which is named in the trail.
 pub(super) fn seal(
-    call: &Call,
+    call: &mut Call,
     reading: &Reading,
     key: &KeyRecord,
     context: Option<&EncryptionContext>,
     plaintext: &[u8],
-) -> Result<Blob, KmsError> {
-    let material = call.kms.material(reading, key.id, key.material)?;
-    let material = material.ok_or_else(|| KmsError::Internal("the key has no material".into()))?;
+) -> Result<(Blob, MaterialId), KmsError> {
+    let missing = || KmsError::Internal("the key has no material".into());
+    let id = key.material.ok_or_else(missing)?;
+    let material = call.kms.material(reading, key.id, id)?.ok_or_else(missing)?;
     let empty = EncryptionContext::default();
-    Ok(material.encrypt((key.id, key.material), context.unwrap_or(&empty), plaintext)?.into())
+    let blob = material.encrypt((key.id, id), context.unwrap_or(&empty), plaintext)?.into();
+    call.used.push(key.id);
+    Ok((blob, id))
 }
 
 /// What Decrypt and ReEncrypt are given to open.
@@ -82,7 +75,8 @@ pub(super) struct Source<'a> {
 
 pub(super) struct Opened {
     pub(super) key: KeyRecord,
-    pub(super) material: MaterialId,
+    /// `None` only when the ciphertext was to be ignored and the key has no material.
+    pub(super) material: Option<MaterialId>,
     /// Empty when the ciphertext was to be ignored.
     pub(super) plaintext: Zeroizing<Vec<u8>>,
 }
@@ -110,28 +104,37 @@ impl Source<'_> {
         constraints.optional_key_id(key_member, self.key_id);
     }
 
-    /// Opens the blob with the key it names, which must be the one the caller names, if any, and be enabled.
-    pub(super) fn open(&self, call: &mut Call, reading: &Reading) -> Result<Opened, KmsError> {
-        let named = self.key_id.map(|id| call.key_or_alias(reading, id)).transpose()?;
+    /// Opens the blob with the key it names, which must be the one the caller names, if any, be enabled, and be the
+    /// caller's to use by the permission `action`.
+    pub(super) fn open(&self, call: &mut Call, reading: &Reading, action: &str) -> Result<Opened, KmsError> {
+        call.set_encryption_context(self.context)?;
+        let named = self.key_id.map(|id| call.key_or_alias_for(reading, id, action)).transpose()?;
         let blob = match (self.ignore_ciphertext, &named) {
             (true, Some(key)) => {
                 check_algorithm(call, key, self.algorithm)?;
                 call.require_enabled(key)?;
-                let (key, plaintext) = (key.clone(), Zeroizing::default());
-                return Ok(Opened { material: key.material, key, plaintext });
+                return Ok(Opened { material: key.material, key: key.clone(), plaintext: Zeroizing::default() });
             }
             _ => CiphertextBlob::parse(self.blob.map(|blob| &**blob).unwrap_or_default())?,
         };
         let key = match named {
             Some(key) if key.id == blob.key => key,
             Some(_) => return Err(KmsError::IncorrectKey),
-            None => call.found(reading.key(blob.key)?.ok_or(KmsError::CiphertextNotAccessible)?)?,
+            None => {
+                let key = reading.key(blob.key)?.ok_or(KmsError::CiphertextNotAccessible)?;
+                // Who names no key is not told which one it would have been.
+                call.permitted(reading, key, action).map_err(|error| match error {
+                    KmsError::AccessDenied { .. } => KmsError::CiphertextNotAccessible,
+                    other => other,
+                })?
+            }
         };
         check_algorithm(call, &key, self.algorithm)?;
         call.require_enabled(&key)?;
         let material = call.kms.material(reading, key.id, blob.material)?.ok_or(KmsError::InvalidCiphertext)?;
         let empty = EncryptionContext::default();
         let plaintext = material.decrypt(&blob, self.context.unwrap_or(&empty))?;
-        Ok(Opened { key, material: blob.material, plaintext })
+        call.used.push(key.id);
+        Ok(Opened { key, material: Some(blob.material), plaintext })
     }
 }

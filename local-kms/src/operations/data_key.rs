@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::call::Call;
 use super::constraints::Constraints;
-use super::cryptography::{GrantTokens, refuse_recipient, seal, stop_if_dry_run};
+use super::cryptography::{SYMMETRIC_DEFAULT, refuse_recipient, seal, stop_if_dry_run};
+use super::grant_tokens::GrantTokens;
 use crate::blob::Blob;
 use crate::encryption_context::EncryptionContext;
 use crate::error::KmsError;
@@ -49,6 +50,7 @@ impl DataKeyRequest {
         let key_id = constraints.key_id("keyId", self.key_id.as_deref());
         constraints.number("numberOfBytes", self.number_of_bytes, 1..=1024);
         constraints.one_of("keySpec", self.key_spec.as_deref(), &["AES_256", "AES_128"]);
+        self.grant_tokens.constrain(&mut constraints);
         constraints.check()?;
         let len_bytes = match (self.number_of_bytes, self.key_spec.as_deref()) {
             (Some(number), None) => usize::try_from(number).ok(),
@@ -58,17 +60,19 @@ impl DataKeyRequest {
         };
         let len_bytes = len_bytes
             .ok_or_else(|| KmsError::Validation("Please specify either number of bytes or key spec.".to_owned()))?;
-        self.grant_tokens.check()?;
+        call.present(&self.grant_tokens)?;
         refuse_recipient(self.recipient.as_ref())?;
 
+        call.set_encryption_context(self.encryption_context.as_ref())?;
+        call.facts.insert("kms:EncryptionAlgorithm", SYMMETRIC_DEFAULT);
         let reading = call.kms.state.read()?;
         let key = call.key_or_alias(&reading, key_id)?;
         call.require_enabled(&key)?;
         stop_if_dry_run(self.dry_run)?;
         let mut plaintext = Zeroizing::new(vec![0; len_bytes]);
         random::fill(&mut plaintext)?;
-        let ciphertext_blob = seal(call, &reading, &key, self.encryption_context.as_ref(), &plaintext)?;
-        let key_material_id = key.material.to_string();
+        let (ciphertext_blob, material) = seal(call, &reading, &key, self.encryption_context.as_ref(), &plaintext)?;
+        let key_material_id = material.to_string();
         call.trail.key_material_id = Some(key_material_id.clone());
         Ok(DataKey { ciphertext_blob, plaintext: Blob(plaintext), key_arn: call.arn(&key), key_material_id })
     }

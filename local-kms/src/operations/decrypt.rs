@@ -8,9 +8,10 @@ use super::Operation;
 use super::call::Call;
 use super::constraints::Constraints;
 use super::cryptography::{
-    GrantTokens, SYMMETRIC_DEFAULT, Source, constrain_algorithm, constrain_modifiers, ignores_ciphertext,
+    SYMMETRIC_DEFAULT, Source, algorithm_name, constrain_algorithm, constrain_modifiers, ignores_ciphertext,
     refuse_recipient, stop_if_dry_run,
 };
+use super::grant_tokens::GrantTokens;
 use crate::blob::Blob;
 use crate::encryption_context::EncryptionContext;
 use crate::error::KmsError;
@@ -66,13 +67,15 @@ impl Operation for Decrypt {
         source.constrain(&mut constraints, "keyId");
         constrain_algorithm(&mut constraints, "encryptionAlgorithm", source.algorithm);
         constrain_modifiers(&mut constraints, modifiers);
+        self.grant_tokens.constrain(&mut constraints);
         constraints.check()?;
-        self.grant_tokens.check()?;
+        call.present(&self.grant_tokens)?;
         refuse_recipient(self.recipient.as_ref())?;
 
         let reading = call.kms.state.read()?;
-        let opened = source.open(call, &reading)?;
-        let key_material_id = opened.material.to_string();
+        call.facts.insert("kms:EncryptionAlgorithm", algorithm_name(source.algorithm));
+        let opened = source.open(call, &reading, Self::NAME)?;
+        let key_material_id = opened.material.map(|id| id.to_string()).unwrap_or_default();
         call.trail.key_material_id = Some(key_material_id.clone());
         stop_if_dry_run(self.dry_run)?;
         Ok(Response {

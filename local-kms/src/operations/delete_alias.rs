@@ -33,12 +33,14 @@ impl Operation for DeleteAlias {
         let kms = call.kms;
         let arn = kms.account.alias_arn(name);
         call.trail.resources.push(arn.clone());
-        let target = kms.state.write(|writing| {
+        call.permit(&arn)?;
+        kms.state.write(|writing| {
             let alias = writing.alias(name)?.ok_or(KmsError::AliasNotFound { arn })?;
+            if let Some(target) = writing.key(alias.target)? {
+                call.permitted(writing, target, Self::NAME)?;
+            }
             writing.remove_alias(name)?;
-            Ok::<_, KmsError>(alias.target)
-        })?;
-        call.trail.resources.push(kms.account.key_arn(target));
-        Ok(Done {})
+            Ok(Done {})
+        })
     }
 }

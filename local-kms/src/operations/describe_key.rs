@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Operation;
 use super::call::Call;
 use super::constraints::Constraints;
-use super::cryptography::GrantTokens;
+use super::grant_tokens::GrantTokens;
 use super::key_metadata::KeyMetadata;
 use crate::error::KmsError;
 
@@ -36,8 +36,9 @@ impl Operation for DescribeKey {
     fn perform(&self, call: &mut Call) -> Result<Response, KmsError> {
         let mut constraints = Constraints::default();
         let key_id = constraints.key_id("keyId", self.key_id.as_deref());
+        self.grant_tokens.constrain(&mut constraints);
         constraints.check()?;
-        self.grant_tokens.check()?;
+        call.present(&self.grant_tokens)?;
         let key = call.key_or_alias(&call.kms.state.read()?, key_id)?;
         Ok(Response { key_metadata: KeyMetadata::of(&key, &call.kms.account) })
     }

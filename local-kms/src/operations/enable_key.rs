@@ -31,7 +31,7 @@ impl Operation for EnableKey {
         let kms = call.kms;
         let key = kms.state.write(|writing| {
             let mut key = call.key(writing, key_id)?;
-            call.require_not_pending_deletion(&key)?;
+            call.require_switchable(&key)?;
             key.state = KeyState::Enabled;
             writing.put_key(&key)?;
             Ok::<_, KmsError>(key)

@@ -7,8 +7,9 @@ use super::Operation;
 use super::call::Call;
 use super::constraints::Constraints;
 use super::cryptography::{
-    GrantTokens, SYMMETRIC_DEFAULT, check_algorithm, constrain_algorithm, seal, stop_if_dry_run,
+    SYMMETRIC_DEFAULT, algorithm_name, check_algorithm, constrain_algorithm, seal, stop_if_dry_run,
 };
+use super::grant_tokens::GrantTokens;
 use crate::blob::Blob;
 use crate::encryption_context::EncryptionContext;
 use crate::error::KmsError;
@@ -54,17 +55,20 @@ impl Operation for Encrypt {
         constraints.required("plaintext", plaintext);
         constraints.blob_length("plaintext", plaintext, 1..=4096);
         constrain_algorithm(&mut constraints, "encryptionAlgorithm", self.encryption_algorithm.as_deref());
+        self.grant_tokens.constrain(&mut constraints);
         constraints.check()?;
-        self.grant_tokens.check()?;
+        call.present(&self.grant_tokens)?;
 
+        call.set_encryption_context(self.encryption_context.as_ref())?;
+        call.facts.insert("kms:EncryptionAlgorithm", algorithm_name(self.encryption_algorithm.as_deref()));
         let reading = call.kms.state.read()?;
         let key = call.key_or_alias(&reading, key_id)?;
         check_algorithm(call, &key, self.encryption_algorithm.as_deref())?;
         call.require_enabled(&key)?;
         stop_if_dry_run(self.dry_run)?;
         let context = self.encryption_context.as_ref();
-        let ciphertext_blob = seal(call, &reading, &key, context, plaintext.unwrap_or_default())?;
-        call.trail.key_material_id = Some(key.material.to_string());
+        let (ciphertext_blob, material) = seal(call, &reading, &key, context, plaintext.unwrap_or_default())?;
+        call.trail.key_material_id = Some(material.to_string());
         Ok(Response { ciphertext_blob, key_id: call.arn(&key), encryption_algorithm: SYMMETRIC_DEFAULT })
     }
 }

@@ -36,10 +36,11 @@ impl Operation for GenerateRandom {
         json!({ "numberOfBytes": self.number_of_bytes, "customKeyStoreId": self.custom_key_store_id })
     }
 
-    fn perform(&self, _: &mut Call) -> Result<Response, KmsError> {
+    fn perform(&self, call: &mut Call) -> Result<Response, KmsError> {
         let mut constraints = Constraints::default();
         constraints.number("numberOfBytes", self.number_of_bytes, 1..=1024);
         constraints.check()?;
+        call.permit("*")?;
         let len_bytes = self.number_of_bytes.and_then(|number| usize::try_from(number).ok());
         let len_bytes = len_bytes.ok_or_else(|| KmsError::Validation("NumberOfBytes is required.".to_owned()))?;
         refuse_recipient(self.recipient.as_ref())?;

@@ -51,11 +51,12 @@ impl Operation for ListAliases {
         let mut constraints = Constraints::default();
         let key_id = constraints.optional_key_id("keyId", self.key_id.as_deref());
         constraints.check()?;
+        call.permit("*")?;
         let page = PageRequest::parse(self.limit, self.marker.as_deref(), (50, 100))?;
-        let after = page.after.as_deref().map(std::str::from_utf8).transpose().map_err(|_| KmsError::InvalidMarker)?;
+        let after = page.after_text()?;
 
         let reading = call.kms.state.read()?;
-        let target = key_id.map(|id| call.key(&reading, id)).transpose()?.map(|key| key.id);
+        let target = key_id.map(|id| call.existing(&reading, id)).transpose()?;
         let mut aliases = reading.aliases_after(after, target, page.fetch())?;
         let next_marker = page.cut(&mut aliases, |(name, _)| name.clone().into_bytes());
         let entry = |(alias_name, alias): (String, crate::state::AliasRecord)| Entry {

@@ -42,6 +42,7 @@ impl Operation for ListKeys {
     }
 
     fn perform(&self, call: &mut Call) -> Result<Response, KmsError> {
+        call.permit("*")?;
         let page = PageRequest::parse(self.limit, self.marker.as_deref(), (100, 1000))?;
         let after = page.after.as_deref().map(<[u8; 16]>::try_from).transpose();
         let after = after.map_err(|_| KmsError::InvalidMarker)?.map(KeyId::from_bytes);

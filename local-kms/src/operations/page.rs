@@ -30,6 +30,11 @@ impl PageRequest {
         })
     }
 
+    /// What identifies the last item, where that is text.
+    pub(super) fn after_text(&self) -> Result<Option<&str>, KmsError> {
+        self.after.as_deref().map(std::str::from_utf8).transpose().map_err(|_| KmsError::InvalidMarker)
+    }
+
     /// One more than the page holds, which tells whether it is the last.
     pub(super) fn fetch(&self) -> usize {
         self.limit + 1

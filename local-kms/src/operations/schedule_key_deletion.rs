@@ -47,6 +47,7 @@ impl Operation for ScheduleKeyDeletion {
         constraints.check()?;
         let days = self.pending_window_in_days.unwrap_or(DEFAULT_WINDOW_DAYS);
         let deletion_date = call.now + SignedDuration::from_hours(24 * days);
+        call.facts.insert("kms:ScheduleKeyDeletionPendingWindowInDays", days.to_string());
         let kms = call.kms;
         let key = kms.state.write(|writing| {
             let mut key = call.key(writing, key_id)?;

@@ -35,12 +35,16 @@ impl Operation for UpdateAlias {
         let kms = call.kms;
         let arn = kms.account.alias_arn(name);
         call.trail.resources.push(arn.clone());
+        call.permit(&arn)?;
         kms.state.write(|writing| {
             let alias = writing.alias(name)?.ok_or(KmsError::AliasNotFound { arn })?;
+            if let Some(current) = writing.key(alias.target)? {
+                call.permitted(writing, current, Self::NAME)?;
+            }
             // The key that the alias leaves may be pending deletion, the one it comes to may not.
             let key = call.key(writing, target_key_id)?;
             call.require_not_pending_deletion(&key)?;
-            if alias.target != key.id && writing.count_aliases(key.id)? >= MAX_ALIASES {
+            if alias.target != key.id && writing.aliases_of(key.id)?.len() >= MAX_ALIASES {
                 return Err(KmsError::TooManyAliases { arn: call.arn(&key), limit: MAX_ALIASES });
             }
             writing.put_alias(name, &AliasRecord { target: key.id, updated: call.now, ..alias })?;

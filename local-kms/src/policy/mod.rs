@@ -15,7 +15,6 @@ mod value;
 mod variables;
 mod wildcard;
 
-pub(crate) use condition::FailedCondition;
 pub(crate) use context::Context;
 pub(crate) use document::{Effect, Policy, PolicyKind};
 pub(crate) use evaluate::{Applies, Mismatch, Request, StatementOutcome};

@@ -6,15 +6,19 @@ use axum::body::Bytes;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::audit::Origin;
 use crate::error::KmsError;
+use crate::faults::OutageAnswer;
 use crate::kms::Kms;
 use crate::operations;
-use crate::sigv4::{self, Scope, SignatureError, SignedRequest};
+use crate::sigv4::{self, Scope, SignedRequest};
+use crate::sts;
 
-const TARGET_PREFIX: &str = "TrentService.";
-const SERVICE: &str = "kms";
+pub(super) const TARGET_PREFIX: &str = "TrentService.";
+const KMS: &str = "kms";
+const STS: &str = "sts";
 
 pub(super) struct Received {
     pub(super) head: Parts,
@@ -26,7 +30,10 @@ pub(super) struct Received {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
+    pub(super) content_type: &'static str,
 }
+
+const AWS_JSON: &str = "application/x-amz-json-1.1";
 
 pub(super) fn answer(kms: &Kms, received: &Received) -> Answer {
     let uri = &received.head.uri;
@@ -34,28 +41,37 @@ pub(super) fn answer(kms: &Kms, received: &Received) -> Answer {
         return Answer::refused(&KmsError::UnknownOperation);
     }
     let headers = &received.head.headers;
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let target = text("x-amz-target");
+    // STS has no targets, and comes by the same address.
+    let service = if target.is_none() && sts::is_sts(&received.body) { STS } else { KMS };
     let request = SignedRequest { headers, body: &received.body };
-    let scope = Scope { region: &kms.account.region, service: SERVICE };
-    let secret = |id: &str| kms.user(id).map(|user| user.secret_access_key.as_str());
-    let verified = sigv4::verify(&request, &scope, kms.clock.now(), secret);
-    let user = match verified.and_then(|id| kms.user(id).ok_or(SignatureError::UnrecognizedClient)) {
-        Ok(user) => user,
+    let scope = Scope { region: &kms.account.region, service };
+    let received_at = kms.clock.unmoved();
+    let caller = match sigv4::verify(&request, &scope, received_at, |id, token| kms.identify(id, token)) {
+        Ok(caller) => caller,
         Err(error) => {
             tracing::warn!(peer = %received.peer, code = error.code(), "request refused: {error}");
-            return Answer::error(StatusCode::BAD_REQUEST, error.code(), &error.to_string());
+            return match service {
+                STS => Answer::xml(sts::refusal(error.code(), &error.to_string(), &received.request_id)),
+                _ => Answer::error(StatusCode::BAD_REQUEST, error.code(), &error.to_string()),
+            };
         }
     };
-
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let origin = Origin {
-        user,
+        caller: &caller,
         source_ip: received.peer.ip().to_canonical().to_string(),
         user_agent: text(header::USER_AGENT.as_str()).map(str::to_owned),
         request_id: received.request_id.clone(),
+        received: received_at,
+        region: &kms.account.region,
     };
-    let operation = text("x-amz-target").and_then(|target| target.strip_prefix(TARGET_PREFIX)).unwrap_or_default();
+    if service == STS {
+        return Answer::xml(sts::answer(kms, &origin, &received.body));
+    }
+    let operation = target.and_then(|target| target.strip_prefix(TARGET_PREFIX)).unwrap_or_default();
     match operations::call(kms, &origin, operation, &received.body) {
-        Ok(body) => Answer { status: StatusCode::OK, body: Bytes::from_owner(body) },
+        Ok(body) => Answer { status: StatusCode::OK, body: Bytes::from_owner(body), content_type: AWS_JSON },
         Err(error) => {
             if let KmsError::Internal(cause) = &error {
                 tracing::error!(operation, request_id = received.request_id, "cannot answer: {cause}");
@@ -68,6 +84,26 @@ pub(super) fn answer(kms: &Kms, received: &Received) -> Answer {
 impl Answer {
     pub(super) fn too_large() -> Self {
         Self::error(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", "The request is too large.")
+    }
+
+    pub(super) fn too_slow() -> Self {
+        Self::error(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", "The request did not arrive in time.")
+    }
+
+    /// The KMS is out, by request.
+    pub(super) fn out(answer: OutageAnswer) -> Self {
+        match answer {
+            OutageAnswer::InternalError => Self::refused(&KmsError::Internal("an outage was asked for".into())),
+            OutageAnswer::Unavailable | OutageAnswer::Silence => Self {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                body: Bytes::from_static(b"Service Unavailable"),
+                content_type: "text/plain",
+            },
+        }
+    }
+
+    fn xml((status, body): (StatusCode, Zeroizing<String>)) -> Self {
+        Self { status, body: Bytes::from_owner(Zeroizing::new(body.as_bytes().to_vec())), content_type: "text/xml" }
     }
 
     /// An operation that did not return.
@@ -86,6 +122,6 @@ impl Answer {
     fn error(status: StatusCode, code: &str, message: &str) -> Self {
         let body =
             if message.is_empty() { json!({ "__type": code }) } else { json!({ "__type": code, "message": message }) };
-        Self { status, body: Bytes::from(body.to_string()) }
+        Self { status, body: Bytes::from(body.to_string()), content_type: AWS_JSON }
     }
 }

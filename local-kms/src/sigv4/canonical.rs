@@ -5,10 +5,10 @@ use sha2::{Digest, Sha256};
 
 use super::{SignatureError, SignedRequest, hex};
 
-/// A signature that leaves one of these out could be moved to another server, time or operation.
-const ALWAYS_SIGNED: [&str; 3] = ["host", "x-amz-date", "x-amz-target"];
+/// A signature that leaves one of these out could be moved to another server or time.
+const ALWAYS_SIGNED: [&str; 2] = ["host", "x-amz-date"];
 
-/// Besides [`ALWAYS_SIGNED`], every `x-amz-` header that was sent must be signed, as on AWS.
+/// Besides [`ALWAYS_SIGNED`], every `x-amz-` header that was sent must be signed, as on AWS; among them the operation.
 pub(super) fn check_signed_headers(headers: &HeaderMap, signed: &[&str]) -> Result<(), SignatureError> {
     let sent = headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
     for name in ALWAYS_SIGNED.into_iter().chain(sent) {

@@ -9,6 +9,8 @@ pub(crate) enum SignatureError {
     Incomplete(String),
     #[error("The security token included in the request is invalid.")]
     UnrecognizedClient,
+    #[error("The security token included in the request is expired")]
+    ExpiredToken,
     #[error("{0}")]
     WrongScope(String),
     #[error("'{0}' must be a 'SignedHeader' in the AWS Authorization.")]
@@ -30,6 +32,7 @@ impl SignatureError {
             Self::MissingToken => "MissingAuthenticationTokenException",
             Self::Incomplete(_) => "IncompleteSignatureException",
             Self::UnrecognizedClient => "UnrecognizedClientException",
+            Self::ExpiredToken => "ExpiredTokenException",
             Self::WrongScope(_)
             | Self::UnsignedHeader(_)
             | Self::Expired(_)

@@ -36,13 +36,14 @@ pub(crate) struct Scope<'a> {
     pub(crate) service: &'a str,
 }
 
-/// The access key id that signed `request`. `secret` gives the secret access key of an access key id that exists.
-pub(crate) fn verify<'r, 's>(
-    request: &SignedRequest<'r>,
+/// Whoever signed `request`. `identify` gives the secret of an access key id that exists (with the session token that
+/// was sent beside it), and what the caller wants to know of its owner.
+pub(crate) fn verify<T>(
+    request: &SignedRequest,
     scope: &Scope,
     now: Timestamp,
-    secret: impl FnOnce(&str) -> Option<&'s str>,
-) -> Result<&'r str, SignatureError> {
+    identify: impl FnOnce(&str, Option<&str>) -> Result<(Zeroizing<String>, T), SignatureError>,
+) -> Result<T, SignatureError> {
     let authorization = Authorization::parse(request.headers)?;
     let date_text = canonical::single(request.headers, "x-amz-date")?.ok_or_else(|| {
         SignatureError::Incomplete("Authorization header requires existence of an 'X-Amz-Date' header.".into())
@@ -51,11 +52,8 @@ pub(crate) fn verify<'r, 's>(
     authorization.check_scope(scope, date_text)?;
     canonical::check_signed_headers(request.headers, &authorization.signed_headers)?;
     check_skew(date_text, date, now)?;
-    let secret = secret(authorization.access_key_id).ok_or(SignatureError::UnrecognizedClient)?;
-    // Users have long-term access keys only, so no session token is one of ours.
-    if request.headers.contains_key("x-amz-security-token") {
-        return Err(SignatureError::UnrecognizedClient);
-    }
+    let token = canonical::single(request.headers, "x-amz-security-token")?;
+    let (secret, owner) = identify(authorization.access_key_id, token)?;
 
     let canonical_request = canonical::request(request, &authorization.signed_headers);
     let string_to_sign = [
@@ -67,10 +65,10 @@ pub(crate) fn verify<'r, 's>(
         hex(&Sha256::digest(&canonical_request)).as_bytes(),
     ]
     .concat();
-    let key = signing_key(secret, &authorization);
+    let key = signing_key(&secret, &authorization);
     let expected = hex(&hmac(&*key, &string_to_sign));
     if bool::from(expected.as_bytes().ct_eq(authorization.signature.as_bytes())) {
-        Ok(authorization.access_key_id)
+        Ok(owner)
     } else {
         Err(SignatureError::Mismatch)
     }

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::{Scope, SignatureError, SignedRequest, verify};
 
 const ACCESS_KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
+const TOKEN: &str = "a-session-token";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const BODY: &[u8] = br#"{"KeyId":"alias/x"}"#;
 
@@ -78,19 +79,23 @@ impl Signer<'_> {
     }
 }
 
-fn check_at<'a>(headers: &'a HeaderMap, body: &'a [u8], now: Timestamp) -> Result<&'a str, SignatureError> {
+/// Who signed: the access key id.
+fn check_at(headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<String, SignatureError> {
     let scope = Scope { region: "us-east-1", service: "kms" };
-    verify(&SignedRequest { headers, body }, &scope, now, |id| (id == ACCESS_KEY_ID).then_some(SECRET))
+    verify(&SignedRequest { headers, body }, &scope, now, |id, token| {
+        let known = id == ACCESS_KEY_ID && token.is_none_or(|token| token == TOKEN);
+        if known { Ok((SECRET.to_owned().into(), id.to_owned())) } else { Err(SignatureError::UnrecognizedClient) }
+    })
 }
 
-fn check(headers: &HeaderMap) -> Result<&str, SignatureError> {
+fn check(headers: &HeaderMap) -> Result<String, SignatureError> {
     check_at(headers, BODY, now())
 }
 
 /// Replaces `from` in the Authorization header, which must contain it.
 fn with_authorization(from: &str, to: &str) -> HeaderMap {
     let mut headers = Signer::default().signed();
-    assert_eq!(check(&headers), Ok(ACCESS_KEY_ID));
+    assert_eq!(check(&headers), Ok(ACCESS_KEY_ID.to_owned()));
     let authorization = headers["authorization"].to_str().unwrap();
     assert!(authorization.contains(from), "{authorization}");
     let authorization = authorization.replace(from, to);
@@ -98,13 +103,13 @@ fn with_authorization(from: &str, to: &str) -> HeaderMap {
     headers
 }
 
-fn code(outcome: Result<&str, SignatureError>) -> &'static str {
+fn code(outcome: Result<String, SignatureError>) -> &'static str {
     outcome.unwrap_err().code()
 }
 
 #[test]
 fn the_signature_of_the_sdk_is_accepted() {
-    assert_eq!(check(&Signer::default().signed()), Ok(ACCESS_KEY_ID));
+    assert_eq!(check(&Signer::default().signed()), Ok(ACCESS_KEY_ID.to_owned()));
 }
 
 #[test]
@@ -119,9 +124,10 @@ fn an_access_key_that_does_not_exist_is_refused() {
 }
 
 #[test]
-fn a_session_token_is_refused_since_none_was_issued() {
-    let headers = Signer { token: Some("token"), ..Signer::default() }.signed();
-    assert_eq!(check(&headers), Err(SignatureError::UnrecognizedClient));
+fn a_session_token_that_was_not_issued_is_refused() {
+    let with_token = |token| Signer { token: Some(token), ..Signer::default() }.signed();
+    assert_eq!(check(&with_token(TOKEN)), Ok(ACCESS_KEY_ID.to_owned()));
+    assert_eq!(check(&with_token("another")), Err(SignatureError::UnrecognizedClient));
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn a_header_that_is_not_signed_may_change() {
     let mut headers = Signer::default().signed();
     headers.insert("user-agent", HeaderValue::from_static("a proxy"));
     headers.insert("via", HeaderValue::from_static("a proxy"));
-    assert_eq!(check(&headers), Ok(ACCESS_KEY_ID));
+    assert_eq!(check(&headers), Ok(ACCESS_KEY_ID.to_owned()));
 }
 
 #[test]
@@ -172,13 +178,13 @@ fn five_minutes_of_skew_are_allowed_and_not_a_second_more() {
     let headers = Signer::default().signed();
     let second = SignedDuration::from_secs(1);
     let late = now() + super::ALLOWED_SKEW;
-    assert_eq!(check_at(&headers, BODY, late), Ok(ACCESS_KEY_ID));
+    assert_eq!(check_at(&headers, BODY, late), Ok(ACCESS_KEY_ID.to_owned()));
     assert_eq!(
         check_at(&headers, BODY, late + second).unwrap_err().to_string(),
         "Signature expired: 20261122T010344Z is now earlier than 20261122T010345Z (20261122T010845Z - 5 min.)"
     );
     let early = now() - super::ALLOWED_SKEW;
-    assert_eq!(check_at(&headers, BODY, early), Ok(ACCESS_KEY_ID));
+    assert_eq!(check_at(&headers, BODY, early), Ok(ACCESS_KEY_ID.to_owned()));
     assert_eq!(
         check_at(&headers, BODY, early - second).unwrap_err().to_string(),
         "Signature not yet current: 20261122T010344Z is still later than 20261122T010343Z (20261122T005843Z + 5 min.)"
@@ -227,7 +233,7 @@ fn a_date_in_another_form_or_none_is_incomplete() {
 
 #[test]
 fn headers_that_decide_must_be_signed_and_sent_once() {
-    let unsigned = |error: Result<&str, _>| matches!(error, Err(SignatureError::UnsignedHeader(_)));
+    let unsigned = |error: Result<String, _>| matches!(error, Err(SignatureError::UnsignedHeader(_)));
     for name in ["host;", "x-amz-target;", "x-amz-date;"] {
         assert!(unsigned(check(&with_authorization(name, ""))), "{name}");
     }
@@ -255,7 +261,8 @@ proptest! {
         let signed = Signer { secret: &secret, ..Signer::default() }.sign(&headers, &body);
         let scope = Scope { region: "us-east-1", service: "kms" };
         let check = |body: &[u8], secret: &str| {
-            verify(&SignedRequest { headers: &signed, body }, &scope, now(), |_| Some(secret)).map(str::to_owned)
+            let identify = |id: &str, _: Option<&str>| Ok((secret.to_owned().into(), id.to_owned()));
+            verify(&SignedRequest { headers: &signed, body }, &scope, now(), identify)
         };
         prop_assert_eq!(check(&body, &secret), Ok(ACCESS_KEY_ID.to_owned()));
         prop_assert_eq!(check(&body, SECRET), Err(SignatureError::Mismatch));

@@ -1,20 +1,18 @@
-//! Key ids and key material ids, with the text forms AWS gives them.
+//! Ids of keys, of key material and of grants, with the text forms AWS gives them.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::random;
+
 /// A UUID in lower-case hyphenated form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub(crate) struct KeyId(Uuid);
-
-/// 32 bytes, 64 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub(crate) struct MaterialId([u8; 32]);
 
 #[derive(Debug, thiserror::Error)]
 #[error("not an identifier")]
@@ -72,42 +70,72 @@ impl TryFrom<String> for KeyId {
     }
 }
 
-impl MaterialId {
-    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
+/// 32 bytes, 64 hexadecimal digits.
+macro_rules! hexadecimal_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(into = "String", try_from = "String")]
+        pub(crate) struct $name([u8; 32]);
 
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
+        impl $name {
+            pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
 
-impl fmt::Display for MaterialId {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
+            pub(crate) fn generate() -> io::Result<Self> {
+                let mut bytes = [0; 32];
+                random::fill(&mut bytes)?;
+                Ok(Self(bytes))
+            }
 
-impl From<MaterialId> for String {
-    fn from(id: MaterialId) -> Self {
-        id.to_string()
-    }
-}
-
-impl TryFrom<String> for MaterialId {
-    type Error = NotAnIdentifier;
-
-    fn try_from(text: String) -> Result<Self, NotAnIdentifier> {
-        let mut bytes = [0; 32];
-        if text.len() != 2 * bytes.len() {
-            return Err(NotAnIdentifier);
+            pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
         }
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| NotAnIdentifier)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotAnIdentifier)?;
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
         }
-        Ok(Self(bytes))
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NotAnIdentifier;
+
+            fn try_from(text: String) -> Result<Self, NotAnIdentifier> {
+                hexadecimal(&text).map(Self)
+            }
+        }
+    };
+}
+
+hexadecimal_id! {
+    /// Names one of a key's materials.
+    MaterialId
+}
+hexadecimal_id! {
+    /// Names a grant; unique in the account.
+    GrantId
+}
+
+fn hexadecimal(text: &str) -> Result<[u8; 32], NotAnIdentifier> {
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() {
+        return Err(NotAnIdentifier);
     }
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        // A sign would pass for a digit.
+        let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|d| d.is_ascii_hexdigit()));
+        *byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or(NotAnIdentifier)?;
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -120,5 +148,6 @@ mod tests {
         assert_eq!(MaterialId::try_from(id.to_string()).unwrap(), id);
         assert!(MaterialId::try_from("é".repeat(32)).is_err());
         assert!(MaterialId::try_from("0".repeat(63)).is_err());
+        assert!(MaterialId::try_from("+1".repeat(32)).is_err());
     }
 }

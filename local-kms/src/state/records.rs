@@ -1,9 +1,13 @@
-//! What is stored of a key, an alias and a user; JSON in the tables.
+//! What is stored of keys, aliases, grants and principals; JSON in the tables.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyId, MaterialId};
+use super::{GrantId, KeyId, MaterialId};
+use crate::encryption_context::EncryptionContext;
+use crate::principals::PrincipalId;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct KeyRecord {
@@ -11,9 +15,18 @@ pub(crate) struct KeyRecord {
     pub(crate) description: String,
     pub(crate) created: Timestamp,
     pub(crate) state: KeyState,
-    /// The material that encrypts; its sealed bytes are in a table of their own.
-    pub(crate) material: MaterialId,
+    /// The material that encrypts; its sealed bytes are in a table of their own. `None` before the first import.
+    pub(crate) material: Option<MaterialId>,
     pub(crate) tags: Vec<Tag>,
+    #[serde(default)]
+    pub(crate) manager: KeyManager,
+    #[serde(default)]
+    pub(crate) origin: KeyOrigin,
+    #[serde(default)]
+    pub(crate) rotation: Option<AutomaticRotation>,
+    /// Every material the key ever had, oldest first.
+    #[serde(default)]
+    pub(crate) materials: Vec<MaterialRecord>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +37,57 @@ pub(crate) enum KeyState {
     PendingDeletion {
         deletion_date: Timestamp,
     },
+    /// One of its imported materials is not here.
+    PendingImport,
+}
+
+/// Who the key belongs to: the account, or the AWS service that made it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum KeyManager {
+    #[default]
+    Customer,
+    Aws,
+}
+
+/// Where the material comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum KeyOrigin {
+    #[default]
+    AwsKms,
+    External,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AutomaticRotation {
+    pub(crate) period_days: i64,
+    pub(crate) next: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MaterialRecord {
+    pub(crate) id: MaterialId,
+    pub(crate) made: MaterialMade,
+    /// When it became the material that encrypts; `None` while it waits for RotateKeyOnDemand.
+    pub(crate) current_since: Option<Timestamp>,
+    /// Of imported material only.
+    #[serde(default)]
+    pub(crate) import: Option<ImportRecord>,
+}
+
+/// What put a material in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MaterialMade {
+    WithTheKey,
+    ByAutomaticRotation,
+    OnDemand,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ImportRecord {
+    /// Whether its bytes are here: not after it was deleted or expired.
+    pub(crate) present: bool,
+    pub(crate) expires: Option<Timestamp>,
+    pub(crate) description: Option<String>,
 }
 
 impl KeyState {
@@ -32,7 +96,29 @@ impl KeyState {
             Self::Enabled => "Enabled",
             Self::Disabled => "Disabled",
             Self::PendingDeletion { .. } => "PendingDeletion",
+            Self::PendingImport => "PendingImport",
         }
+    }
+}
+
+impl KeyOrigin {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::AwsKms => "AWS_KMS",
+            Self::External => "EXTERNAL",
+        }
+    }
+}
+
+impl KeyRecord {
+    /// Whether every imported material is here; keys whose material was made here always have it.
+    pub(crate) fn has_all_material(&self) -> bool {
+        let missing = |material: &MaterialRecord| material.import.as_ref().is_some_and(|import| !import.present);
+        self.material.is_some() && !self.materials.iter().any(missing)
+    }
+
+    pub(crate) fn material_record(&mut self, id: MaterialId) -> Option<&mut MaterialRecord> {
+        self.materials.iter_mut().find(|material| material.id == id)
     }
 }
 
@@ -50,13 +136,61 @@ pub(crate) struct AliasRecord {
     pub(crate) updated: Timestamp,
 }
 
-/// Who may sign requests.
+/// What a grantee may do with one key. Grants only allow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct GrantRecord {
+    pub(crate) id: GrantId,
+    pub(crate) key: KeyId,
+    pub(crate) created: Timestamp,
+    pub(crate) name: Option<String>,
+    /// An ARN, or the name of a service.
+    pub(crate) grantee: String,
+    pub(crate) retiring: Option<String>,
+    /// The account that issued it, which may always retire it.
+    pub(crate) issuing_account_id: String,
+    pub(crate) operations: Vec<String>,
+    #[serde(default)]
+    pub(crate) constraints: GrantConstraints,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GrantConstraints {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) encryption_context_equals: Option<EncryptionContext>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) encryption_context_subset: Option<EncryptionContext>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_arn: Option<String>,
+}
+
+/// Someone who may call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct UserRecord {
-    pub(crate) name: String,
-    /// What CloudTrail calls the principal id, `AIDA…`.
-    pub(crate) principal_id: String,
+pub(crate) struct PrincipalRecord {
+    pub(crate) id: PrincipalId,
+    /// What CloudTrail calls the principal id: `AIDA…`, `AROA…`, for the root the account id.
+    pub(crate) unique_id: String,
+    pub(crate) created: Timestamp,
+    /// Identity policies: name to document.
+    pub(crate) policies: BTreeMap<String, String>,
+    /// Who may assume it, of a role.
+    pub(crate) trust_policy: Option<String>,
+}
+
+/// An access key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CredentialRecord {
     pub(crate) access_key_id: String,
+    pub(crate) principal: PrincipalId,
     /// Under the root key.
     pub(crate) sealed_secret: Vec<u8>,
+}
+
+/// The last successful use of a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LastUsage {
+    pub(crate) operation: String,
+    pub(crate) at: Timestamp,
+    pub(crate) event_id: String,
+    pub(crate) request_id: String,
 }

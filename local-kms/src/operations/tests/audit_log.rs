@@ -15,7 +15,7 @@ fn a_record_has_the_shape_of_cloudtrail() {
     let blob = fixture.encrypt(&key, &context);
     let opened = fixture.ok("Decrypt", &json!({ "CiphertextBlob": blob, "EncryptionContext": context }));
     let mut record = fixture.last_record();
-    let user = fixture.kms.any_user();
+    let caller = fixture.kms.caller_named("envol-admin");
     assert_eq!(record["eventID"].as_str().unwrap().len(), 36);
     record["eventID"] = Value::Null;
     assert_eq!(
@@ -23,9 +23,9 @@ fn a_record_has_the_shape_of_cloudtrail() {
         json!({
             "eventVersion": "1.11",
             "userIdentity": {
-                "type": "IAMUser", "principalId": user.principal_id, "accountId": "111122223333",
+                "type": "IAMUser", "principalId": caller.unique_id(), "accountId": "111122223333",
                 "arn": "arn:aws:iam::111122223333:user/envol-admin",
-                "accessKeyId": user.access_key_id, "userName": "envol-admin",
+                "accessKeyId": caller.access_key_id, "userName": "envol-admin",
             },
             "eventTime": "2026-11-22T01:03:44Z", "eventSource": "kms.amazonaws.com", "eventName": "Decrypt",
             "awsRegion": "us-east-1", "sourceIPAddress": "127.0.0.1", "userAgent": "test",

@@ -35,9 +35,9 @@ fn a_key_that_would_be_less_than_asked_for_is_refused() {
     );
     for (request, code) in [
         (json!({ "KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY" }), "UnsupportedOperationException"),
-        (json!({ "Origin": "EXTERNAL" }), "UnsupportedOperationException"),
+        (json!({ "Origin": "AWS_CLOUDHSM" }), "UnsupportedOperationException"),
         (json!({ "MultiRegion": true }), "UnsupportedOperationException"),
-        (json!({ "Policy": "{}" }), "UnsupportedOperationException"),
+        (json!({ "Policy": "{}" }), "MalformedPolicyDocumentException"),
         (json!({ "KeyUsage": "SIGN_VERIFY" }), "ValidationException"),
         (json!({ "KeyUsage": "BOIL" }), "ValidationException"),
         (json!({ "Description": "x".repeat(8193) }), "ValidationException"),

@@ -52,18 +52,28 @@ impl Fixture {
         self.now_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
-    fn raw(&self, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
-        let user = self.kms.any_user();
+    fn raw_as(&self, who: &str, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
+        let caller = self.kms.caller_named(who);
         let origin = Origin {
-            user,
+            caller: &caller,
             source_ip: "127.0.0.1".into(),
             user_agent: Some("test".into()),
             request_id: "request".into(),
+            received: self.kms.clock.unmoved(),
+            region: "us-east-1",
         };
         match call(&self.kms, &origin, operation, body) {
             Ok(body) => Ok(serde_json::from_slice(&body).unwrap()),
             Err(error) => Err((error.code(), error.to_string())),
         }
+    }
+
+    fn raw(&self, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
+        self.raw_as("envol-admin", operation, body)
+    }
+
+    fn call_as(&self, who: &str, operation: &str, request: &Value) -> Result<Value, Refusal> {
+        self.raw_as(who, operation, request.to_string().as_bytes())
     }
 
     fn call(&self, operation: &str, request: &Value) -> Result<Value, Refusal> {
@@ -124,7 +134,7 @@ fn text(value: &Value) -> String {
 #[test]
 fn an_operation_that_is_not_here_is_unknown() {
     let fixture = Fixture::new();
-    for operation in ["PutKeyPolicy", "CreateGrant", "Sign", "describekey", ""] {
+    for operation in ["Sign", "GetPublicKey", "describekey", ""] {
         assert_eq!(fixture.code(operation, &json!({})), "UnknownOperationException", "{operation}");
     }
 }

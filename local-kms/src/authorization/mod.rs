@@ -1,0 +1,211 @@
+//! May this caller do this with this key? Key policy, identity policies and grants together, as AWS combines them.
+//!
+//! Sources: AWS KMS Developer Guide, "Troubleshooting key access" (the order of evaluation); IAM User Guide, "Policy
+//! evaluation logic".
+
+mod grant;
+
+use crate::account::Account;
+use crate::encryption_context::EncryptionContext;
+use crate::policy::{Applies, Context, Effect, Policy, Request, StatementOutcome};
+use crate::principals::Caller;
+use crate::state::GrantRecord;
+pub(crate) use grant::{Child, GrantOutcome};
+
+/// Operations that a caller of another account never may (KMS Developer Guide, "Permissions reference": "Cross-account
+/// use: No").
+const OWN_ACCOUNT_ONLY: [&str; 24] = [
+    "CancelKeyDeletion",
+    "CreateAlias",
+    "CreateKey",
+    "DeleteAlias",
+    "DeleteImportedKeyMaterial",
+    "DisableKey",
+    "DisableKeyRotation",
+    "EnableKey",
+    "EnableKeyRotation",
+    "GenerateRandom",
+    "GetKeyLastUsage",
+    "GetKeyPolicy",
+    "GetParametersForImport",
+    "ImportKeyMaterial",
+    "ListAliases",
+    "ListKeyPolicies",
+    "ListKeys",
+    "ListResourceTags",
+    "PutKeyPolicy",
+    "RotateKeyOnDemand",
+    "ScheduleKeyDeletion",
+    "TagResource",
+    "UntagResource",
+    "UpdateKeyDescription",
+];
+
+/// What is to be decided.
+pub(crate) struct Question<'a> {
+    pub(crate) account: &'a Account,
+    pub(crate) caller: &'a Caller,
+    /// The name of the permission, without `kms:`.
+    pub(crate) action: &'a str,
+    /// An ARN, or `*` where an operation has no resource.
+    pub(crate) resource: &'a str,
+    pub(crate) context: &'a Context,
+    pub(crate) encryption_context: &'a EncryptionContext,
+    /// The grant that CreateGrant is to make.
+    pub(crate) child: Option<&'a Child>,
+}
+
+/// What the key says; operations without a key have none.
+pub(crate) struct KeyRules {
+    pub(crate) policy: Policy,
+    /// Those of the caller.
+    pub(crate) grants: Vec<GrantRecord>,
+}
+
+/// The decision, and every statement and grant that had a part in it or had none.
+pub(crate) struct Verdict {
+    pub(crate) decision: Decision,
+    pub(crate) policies: Vec<PolicyOutcome>,
+    pub(crate) grants: Vec<(GrantRecord, GrantOutcome)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Allowed(Basis),
+    Denied(Denial),
+}
+
+/// What allowed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Basis {
+    KeyPolicy,
+    Grant,
+    /// The key policy leaves it to IAM, and IAM allows it.
+    IdentityPolicy,
+}
+
+/// Why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    Explicit(PolicySource),
+    NotAllowedBy(PolicySource),
+    OtherAccount,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PolicySource {
+    Resource,
+    Identity,
+    Session,
+}
+
+pub(crate) struct PolicyOutcome {
+    pub(crate) source: PolicySource,
+    /// Of an identity policy.
+    pub(crate) name: Option<String>,
+    pub(crate) statements: Vec<StatementOutcome>,
+}
+
+impl PolicyOutcome {
+    fn has(&self, effect: Effect, applies: fn(&Applies) -> bool) -> bool {
+        self.statements.iter().any(|statement| statement.effect == effect && applies(&statement.applies))
+    }
+}
+
+fn directly(applies: &Applies) -> bool {
+    matches!(applies, Applies::Yes)
+}
+
+pub(crate) fn decide(question: &Question, key: Option<&KeyRules>) -> Verdict {
+    let policies = outcomes(question, key);
+    let grants: Vec<_> = key
+        .map(|key| key.grants.iter().map(|grant| (grant.clone(), grant::outcome(grant, question))).collect())
+        .unwrap_or_default();
+    let decision = conclude(question, key.is_some(), &policies, &grants);
+    Verdict { decision, policies, grants }
+}
+
+fn outcomes(question: &Question, key: Option<&KeyRules>) -> Vec<PolicyOutcome> {
+    let caller = question.caller;
+    let for_policies = caller.for_policies();
+    let action = format!("kms:{}", question.action);
+    let request =
+        Request { caller: &for_policies, action: &action, resource: question.resource, context: question.context };
+    let outcome = |source, name, policy: &Policy| PolicyOutcome { source, name, statements: policy.evaluate(&request) };
+    let mut policies = Vec::new();
+    policies.extend(key.map(|key| outcome(PolicySource::Resource, None, &key.policy)));
+    let identity = caller.principal.policies.iter();
+    policies.extend(identity.map(|(name, policy)| outcome(PolicySource::Identity, Some(name.clone()), policy)));
+    let session = caller.session.as_ref().and_then(|session| session.policy.as_ref());
+    policies.extend(session.map(|policy| outcome(PolicySource::Session, None, policy)));
+    policies
+}
+
+fn conclude(
+    question: &Question,
+    has_key: bool,
+    policies: &[PolicyOutcome],
+    grants: &[(GrantRecord, GrantOutcome)],
+) -> Decision {
+    // 1. An explicit deny, wherever it stands, beats everything, also a grant.
+    if let Some(deny) = policies.iter().find(|policy| policy.has(Effect::Deny, directly)) {
+        return Decision::Denied(Denial::Explicit(deny.source));
+    }
+    let of = |source| policies.iter().filter(move |policy| policy.source == source);
+    let allows = |source| of(source).any(|policy| policy.has(Effect::Allow, directly));
+    // 2. A session can do no more than its session policy.
+    if of(PolicySource::Session).next().is_some() && !allows(PolicySource::Session) {
+        return Decision::Denied(Denial::NotAllowedBy(PolicySource::Session));
+    }
+    let caller = question.caller.for_policies();
+    let identity = caller.is_account_root || allows(PolicySource::Identity);
+    let own_account = caller.account_id == question.account.account_id;
+    if !own_account && (!has_key || OWN_ACCOUNT_ONLY.contains(&question.action)) {
+        return Decision::Denied(Denial::OtherAccount);
+    }
+    // 3. What is no key has no policy of its own.
+    if !has_key {
+        return if identity {
+            Decision::Allowed(Basis::IdentityPolicy)
+        } else {
+            Decision::Denied(Denial::NotAllowedBy(PolicySource::Identity))
+        };
+    }
+    // 4. The key must have a part in it: its policy names the caller, a grant does, or its policy leaves it to IAM.
+    let delegates = of(PolicySource::Resource)
+        .any(|policy| policy.has(Effect::Allow, |applies| matches!(applies, Applies::ToAccount)));
+    let basis = if allows(PolicySource::Resource) {
+        Basis::KeyPolicy
+    } else if grants.iter().any(|(_, outcome)| *outcome == GrantOutcome::Allows) {
+        Basis::Grant
+    } else if delegates && identity {
+        Basis::IdentityPolicy
+    } else if delegates {
+        return Decision::Denied(Denial::NotAllowedBy(PolicySource::Identity));
+    } else {
+        return Decision::Denied(Denial::NotAllowedBy(PolicySource::Resource));
+    };
+    // 5. Another account must allow its own principal, too.
+    if own_account || identity {
+        Decision::Allowed(basis)
+    } else {
+        Decision::Denied(Denial::NotAllowedBy(PolicySource::Identity))
+    }
+}
+
+impl Denial {
+    /// The end of AWS's sentence: why.
+    pub(crate) fn reason(self, action: &str) -> String {
+        let name = |source| match source {
+            PolicySource::Resource => "resource-based policy",
+            PolicySource::Identity => "identity-based policy",
+            PolicySource::Session => "session policy",
+        };
+        match self {
+            Self::Explicit(PolicySource::Identity) => "with an explicit deny in an identity-based policy".to_owned(),
+            Self::Explicit(source) => format!("with an explicit deny in a {}", name(source)),
+            Self::NotAllowedBy(source) => format!("because no {} allows the kms:{action} action", name(source)),
+            Self::OtherAccount => format!("because no resource-based policy allows the kms:{action} action"),
+        }
+    }
+}

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 /// Readable by its owner only: every file of a server's directory holds secrets or names who used them.
 pub(crate) const PRIVATE: u32 = 0o600;
 
@@ -39,9 +41,16 @@ fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
     Ok(new)
 }
 
+/// In place of what was at `to`.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync_parent(to)
+}
+
+/// The same, but fails with [`io::ErrorKind::AlreadyExists`] if `to` exists, and leaves the sync of the directory to
+/// the caller.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
 /// Makes the entries of the directory of `path` durable.
@@ -66,5 +75,17 @@ mod tests {
         replace(&path, b"third").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"third");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn rename_new_never_replaces() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let [from, to, free] = ["from", "to", "free"].map(|name| dir.path().join(name));
+        fs::write(&from, "from").unwrap();
+        fs::write(&to, "to").unwrap();
+        assert_eq!(rename_new(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!((fs::read(&from).unwrap(), fs::read(&to).unwrap()), (b"from".to_vec(), b"to".to_vec()));
+        rename_new(&from, &free).unwrap();
+        assert_eq!((from.exists(), fs::read(&free).unwrap()), (false, b"from".to_vec()));
     }
 }

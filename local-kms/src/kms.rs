@@ -21,7 +21,6 @@ use crate::state::{KeyId, LastUsage, Lookup, MaterialId, Reading, State, StateEr
 
 pub(crate) const ROOT_KEY_FILE: &str = "root.key";
 pub(crate) const STATE_FILE: &str = "state.redb";
-const AUDIT_FILE: &str = "audit.jsonl";
 
 /// Why a server's directory cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +67,11 @@ impl Kms {
     pub(crate) fn open(dir: &Path, clock: Clock) -> Result<Self, OpenError> {
         let (state, root_key) = open_state(dir)?;
         let (account, directory) = known(dir, &state, &root_key)?;
-        let path = dir.join(AUDIT_FILE);
-        let audit = AuditLog::open(&path).map_err(|source| OpenError::Io { action: "open", path, source })?;
+        let audit = AuditLog::open(dir, clock.clone()).map_err(|source| OpenError::Io {
+            action: "open the audit log in",
+            path: dir.to_owned(),
+            source,
+        })?;
         Ok(Self {
             dir: dir.to_owned(),
             account,

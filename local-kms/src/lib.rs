@@ -8,7 +8,8 @@
 //! | --- | --- |
 //! | `root.key` | 32 random bytes under which everything secret in the state is sealed |
 //! | `state.redb` | keys, policies, grants, principals; each change is durable before it is answered |
-//! | `audit.jsonl` | one CloudTrail record a line, written before the answer leaves |
+//! | `audit.jsonl` | one CloudTrail record a line, written before the answer leaves; read it with [`read_audit`] |
+//! | `audit-….jsonl` | earlier records: the file is renamed and begun anew when it is full |
 //! | `server.json` | account, region and listen address, readable while a server runs |
 //! | `aws/config`, `aws/credentials` | a profile for each principal |
 //! | `admin.sock` | where [`admin`] reaches a running server |
@@ -46,6 +47,7 @@ mod sigv4;
 mod state;
 mod sts;
 
+pub use audit::{AuditFilter, AuditRecord, AuditSummary, read_audit};
 pub use faults::{FaultKind, OutageAnswer};
 pub use init::{Init, InitError, InitOptions, init};
 pub use kms::OpenError;

@@ -1,12 +1,6 @@
-//! The audit log: one CloudTrail record a line, in the shape of event version 1.11.
+//! A record in the shape of CloudTrail's event version 1.11.
 //!
 //! A record names the context, the key and the caller; it never holds a plaintext, a ciphertext or a grant token.
-
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,46 +8,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::account::Account;
-use crate::durable_file;
 use crate::policy::Context;
 use crate::principals::Caller;
 use crate::state::KeyId;
-
-pub(crate) struct AuditLog(Mutex<Appender>);
-
-struct Appender {
-    file: File,
-    /// The last line has no end: it was torn by a crash or a full disk. The next record starts on a line of its own.
-    torn: bool,
-}
-
-impl AuditLog {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let mut file =
-            OpenOptions::new().create(true).read(true).append(true).mode(durable_file::PRIVATE).open(path)?;
-        durable_file::sync_parent(path)?;
-        let mut last = [b'\n'];
-        if file.metadata()?.len() > 0 {
-            file.seek(SeekFrom::End(-1))?;
-            file.read_exact(&mut last)?;
-        }
-        Ok(Self(Mutex::new(Appender { file, torn: last != [b'\n'] })))
-    }
-
-    /// Appends a record. That of a change is on disk when this returns, as the change is; that of a call which
-    /// changed nothing survives a killed process, not a power cut.
-    pub(crate) fn append(&self, record: &Record) -> io::Result<()> {
-        let mut line = vec![b'\n'];
-        serde_json::to_writer(&mut line, record)?;
-        line.push(b'\n');
-        let mut appender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = usize::from(!appender.torn);
-        appender.torn = true;
-        appender.file.write_all(&line[start..])?;
-        appender.torn = false;
-        if record.read_only { Ok(()) } else { appender.file.sync_data() }
-    }
-}
 
 /// Who called, from where, and by which request: the part of a record that no operation decides.
 pub(crate) struct Origin<'a> {
@@ -114,7 +71,7 @@ pub(crate) struct Record {
     request_id: Option<String>,
     #[serde(rename = "eventID")]
     event_id: String,
-    read_only: bool,
+    pub(super) read_only: bool,
     resources: Vec<Value>,
     event_type: &'static str,
     management_event: bool,

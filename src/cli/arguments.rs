@@ -209,4 +209,12 @@ pub(super) enum Kms {
         #[arg(long)]
         allow_remote: bool,
     },
+    /// Who may call: users, roles, services, and their policies
+    #[command(subcommand)]
+    Principal(super::kms::Principal),
+    /// Would this call be allowed? Shows which statement or grant decides, and which conditions fail
+    Simulate(super::kms::Simulate),
+    /// Make the server slow, throttle, or be out, for drills
+    #[command(subcommand)]
+    Fault(super::kms::Fault),
 }

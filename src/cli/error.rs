@@ -49,3 +49,10 @@ impl From<ControlError> for CliError {
         Self::new(ExitStatus::of_control(&error), error.to_string())
     }
 }
+
+#[cfg(feature = "local-kms")]
+impl From<local_kms::admin::AdminError> for CliError {
+    fn from(error: local_kms::admin::AdminError) -> Self {
+        Self::new(ExitStatus::of_kms_admin(&error), error.to_string())
+    }
+}

@@ -2,7 +2,7 @@
 
 use kms_client::{Answer, KmsError};
 #[cfg(feature = "local-kms")]
-use local_kms::{InitError, OpenError, ServeError};
+use local_kms::{InitError, OpenError, ServeError, admin::AdminError};
 
 use crate::catalog::CatalogError;
 use crate::daemon::{ControlError, DaemonError};
@@ -106,6 +106,16 @@ impl ExitStatus {
             ServeError::Open(error) => Self::of_kms_open(error),
             ServeError::RemoteListen { .. } => Self::Usage,
             ServeError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Self::Busy,
+            _ => Self::Unexpected,
+        }
+    }
+
+    #[cfg(feature = "local-kms")]
+    pub(super) fn of_kms_admin(error: &AdminError) -> Self {
+        match error {
+            AdminError::Usage(_) => Self::Usage,
+            AdminError::NotFound(_) | AdminError::NotServing { .. } => Self::NoSuchThing,
+            AdminError::Open(error) => Self::of_kms_open(error),
             _ => Self::Unexpected,
         }
     }

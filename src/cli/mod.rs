@@ -53,7 +53,7 @@ fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
         Verb::Inspect(verb) => inspect::run(verb, output),
         Verb::Bench(verb) => bench::run(verb, output),
         #[cfg(feature = "local-kms")]
-        Verb::Kms(verb) => kms::run(&root, verb),
+        Verb::Kms(verb) => kms::run(&root, verb, output),
     }
 }
 

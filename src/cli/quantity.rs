@@ -33,6 +33,22 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// `8d`, `1y`, `12h`; more than zero, at most a hundred years. A day has 24 hours, a year 365 days.
+#[cfg(feature = "local-kms")]
+pub(super) fn parse_long_duration(text: &str) -> Result<Duration, String> {
+    let invalid = || "not a duration; write for example 8d, 36h or 1y".to_owned();
+    let span: jiff::Span = text.parse().map_err(|_| invalid())?;
+    let whole_days = i64::from(span.get_years()) * 365 + i64::from(span.get_weeks()) * 7 + i64::from(span.get_days());
+    let clock = span.years(0).weeks(0).days(0);
+    let clock = jiff::SignedDuration::try_from(clock).map_err(|_| invalid())?;
+    let duration =
+        Duration::try_from(jiff::SignedDuration::from_hours(24 * whole_days) + clock).map_err(|_| invalid())?;
+    if duration.is_zero() || whole_days > 36_500 {
+        return Err("longer than nothing, and at most a hundred years".to_owned());
+    }
+    Ok(duration)
+}
+
 /// For people: whole binary units, or with one decimal.
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];

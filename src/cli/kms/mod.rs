@@ -1,14 +1,25 @@
 //! `envol kms`: the local KMS.
 
+mod arguments;
+mod fault;
+mod principal;
+mod simulate;
+
 use local_kms::{InitOptions, ServeOptions};
+
+pub(super) use arguments::{Fault, Principal, Simulate};
 
 use super::arguments::Kms;
 use super::error::CliError;
 use super::exit_code::ExitStatus;
+use super::output::Output;
 use crate::catalog::Root;
 
-pub(super) fn run(root: &Root, verb: &Kms) -> Result<(), CliError> {
+pub(super) fn run(root: &Root, verb: &Kms, output: &Output) -> Result<(), CliError> {
     match verb {
+        Kms::Principal(verb) => principal::run(root, verb, output),
+        Kms::Simulate(verb) => simulate::run(root, verb, output),
+        Kms::Fault(verb) => fault::run(root, verb, output),
         Kms::Init { listen, region } => {
             let options = InitOptions { listen: *listen, region: region.clone() };
             let init = local_kms::init(&root.kms(), &options)

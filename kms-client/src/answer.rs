@@ -88,6 +88,18 @@ pub struct KmsError {
     pub request_id: Option<String>,
 }
 
+impl KmsError {
+    /// There is no such grant: never was, is not known yet, or not any more.
+    pub fn is_no_such_grant(&self) -> bool {
+        self.answer == Answer::NotFound
+            || matches!(self.code.as_deref(), Some("InvalidGrantIdException" | "InvalidGrantTokenException"))
+    }
+
+    pub(crate) fn refuses_token(&self) -> bool {
+        self.answer == Answer::Other && self.code.as_deref() == Some("InvalidGrantTokenException")
+    }
+}
+
 impl fmt::Display for KmsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KMS {}: ", self.operation)?;

@@ -4,13 +4,17 @@
 
 mod answer;
 mod aws;
+mod grant;
+mod principal;
 mod traits;
 mod types;
 
 pub use answer::{Answer, KmsError};
 pub use aws::{AwsKms, Login, Patience};
+pub use grant::{Grant, GrantRequest, GrantToken};
+pub use principal::{InvalidPrincipalArn, PrincipalArn};
 pub use traits::{Kms, KmsAdmin};
 pub use types::{
-    DataKey, Decrypted, EncryptionContext, Grant, GrantRequest, InvalidKmsKeyArn, KeyDescription, KeyState, KmsKeyArn,
-    KmsKeyId, ReEncrypted, WrappedKey,
+    DataKey, Decrypted, EncryptionContext, InvalidKmsKeyArn, KeyDescription, KeyState, KmsKeyArn, KmsKeyId,
+    ReEncrypted, WrappedKey,
 };

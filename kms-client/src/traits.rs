@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use crate::answer::KmsError;
+use crate::grant::{Grant, GrantRequest};
 use crate::types::{
-    DataKey, Decrypted, EncryptionContext, Grant, GrantRequest, KeyDescription, KmsKeyArn, KmsKeyId, ReEncrypted,
-    WrappedKey,
+    DataKey, Decrypted, EncryptionContext, KeyDescription, KmsKeyArn, KmsKeyId, ReEncrypted, WrappedKey,
 };
 
 /// What a volume asks of KMS. Every call is one request, with the client's own bounded retries inside.
@@ -38,7 +38,12 @@ pub trait Kms: Send + Sync {
 
     fn create_grant(&self, request: &GrantRequest) -> impl Future<Output = Result<Grant, KmsError>> + Send;
 
-    fn retire_grant(&self, key: &KmsKeyArn, grant_id: &str) -> impl Future<Output = Result<(), KmsError>> + Send;
+    /// Whether [`Kms::create_grant`] would be allowed (`DryRun`). Leaves no grant behind, also where the server does
+    /// not know of that.
+    fn may_create_grant(&self, request: &GrantRequest) -> impl Future<Output = Result<(), KmsError>> + Send;
+
+    /// For the grantee, who may if `RetireGrant` is among the operations; the owner of the key revokes.
+    fn retire_grant(&self, key: &KmsKeyArn, grant: &Grant) -> impl Future<Output = Result<(), KmsError>> + Send;
 
     /// Wraps the same plaintext under another KMS key, inside KMS. The context stays the same.
     fn re_encrypt(

@@ -161,26 +161,6 @@ impl KeyState {
     }
 }
 
-/// What `CreateGrant` is asked.
-#[derive(Clone, Debug)]
-pub struct GrantRequest {
-    pub key: KmsKeyArn,
-    pub grantee_principal: String,
-    pub retiring_principal: Option<String>,
-    /// AWS names, e.g. `Decrypt`, `RetireGrant`.
-    pub operations: Vec<String>,
-    pub context_subset: EncryptionContext,
-    /// Makes the call idempotent.
-    pub name: Option<String>,
-}
-
-/// What `CreateGrant` answers. The token bridges the time until the grant is known everywhere in AWS.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Grant {
-    pub id: String,
-    pub token: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
 //! What this host knows of a volume that its image must not be able to change.
 //!
 //! The header names the KMS key to ask. Whoever can write to the image, and not to the root directory, must not be
-//! able to make the volume ask another key; so the name is kept twice, and the two must agree.
+//! able to make the volume ask another key; so the name is kept twice, and the two must agree. The grant is kept here
+//! alone: it belongs to this host's volume service, not to the data.
 
 use std::fs;
 use std::io;
@@ -11,11 +12,14 @@ use kms_client::KmsKeyArn;
 use serde::{Deserialize, Serialize};
 
 use super::error::CatalogError;
+use super::grant::VolumeGrant;
 use super::paths::{VolumePaths, write_durably};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Binding {
     pub(super) kms_key: KmsKeyArn,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) grant: Option<VolumeGrant>,
 }
 
 impl Binding {
@@ -28,21 +32,29 @@ impl Binding {
         write_durably(&path, &json).map_err(CatalogError::io("write", &path))
     }
 
-    /// Refuses a header that names another KMS key. A volume whose directory was made by hand has no binding.
-    pub(super) fn check(paths: &VolumePaths, named: &KmsKeyArn) -> Result<(), CatalogError> {
+    /// `None`: a volume whose directory was made by hand.
+    pub(super) fn read(paths: &VolumePaths) -> Result<Option<Self>, CatalogError> {
         let path = paths.dir().join(Self::FILE_NAME);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(CatalogError::io("read", &path)(error)),
         };
-        let not_ours = |problem| CatalogError::NotOurs { id: paths.id().clone(), problem };
-        let binding: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| not_ours(format!("{} cannot be understood ({error})", path.display())))?;
-        if binding.kms_key == *named {
-            Ok(())
-        } else {
-            Err(not_ours(format!("its header names the KMS key {named}, but it was created under {}", binding.kms_key)))
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| CatalogError::NotOurs {
+            id: paths.id().clone(),
+            problem: format!("{} cannot be understood ({error})", path.display()),
+        })
+    }
+
+    /// Refuses a header that names another KMS key.
+    pub(super) fn check(&self, paths: &VolumePaths, named: &KmsKeyArn) -> Result<(), CatalogError> {
+        if self.kms_key == *named {
+            return Ok(());
         }
+        let created = &self.kms_key;
+        Err(CatalogError::NotOurs {
+            id: paths.id().clone(),
+            problem: format!("its header names the KMS key {named}, but it was created under {created}"),
+        })
     }
 }

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kms_client::{AwsKms, EncryptionContext, Kms, KmsKeyArn, KmsKeyId, Login, Patience, WrappedKey};
+use kms_client::{KmsKeyId, PrincipalArn};
 
 use super::binding::Binding;
-use super::error::CatalogError;
+use super::error::{CREATOR, CatalogError};
 use super::header::UnlockedHeader;
 use super::paths::{Root, VolumePaths, private_dir_all, sync_dir};
 use super::peek::peek;
+use super::wrapping::{WrappedKeys, wrap_keys};
 use crate::format::{
     Damage, DatabaseId, FileSystemState, Geometry, HEADER_LEN, RevocationPolicy, Superblock, UnverifiedSuperblock,
     VolumeId,
@@ -22,9 +23,6 @@ use crate::host;
 use crate::secret::{HeaderMacKey, LockedArea, UnwrapRequest, unwrap_volume_key};
 use crate::store::{FileStore, ImageLayout, Store, StoreError};
 
-/// As EBS asks for: two AES-256 keys.
-const VOLUME_KEY_LEN: u16 = 64;
-
 /// What a person asks of `create`.
 #[derive(Clone, Debug)]
 pub struct CreateRequest {
@@ -32,6 +30,8 @@ pub struct CreateRequest {
     pub database_id: DatabaseId,
     pub geometry: Geometry,
     pub kms_key: KmsKeyId,
+    /// To whom KMS gives a grant for this volume.
+    pub grantee: Option<PrincipalArn>,
     /// Whose credentials unwrap the volume key; the other calls use the caller's own.
     pub kms_profile: Option<String>,
     /// A file or a block device; without, a file in the volume's directory.
@@ -47,11 +47,28 @@ pub fn create(
     let paths = root.volume(&request.id);
     let backing = check(&paths, request)?;
     let keys = wrap_keys(request)?;
-    let mac_key = prove_attachable(request, &keys)?;
+    let made = prove_attachable(request, &keys)
+        .and_then(|mac_key| make_directory(root, &paths, &backing, request, &keys, mac_key, progress));
+    made.map_err(|error| {
+        match keys.grant.as_ref().map(|grant| grant.retire(&keys.kms_key, request.kms_profile.as_deref())) {
+            Some(Err(standing)) => CatalogError::GrantStands { standing: Box::new(standing), source: Box::new(error) },
+            Some(Ok(())) | None => error,
+        }
+    })
+}
 
+fn make_directory(
+    root: &Root,
+    paths: &VolumePaths,
+    backing: &Backing,
+    request: &CreateRequest,
+    keys: &WrappedKeys,
+    mac_key: HeaderMacKey,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Superblock, CatalogError> {
     let staging = root.volumes().join(format!(".creating-{}", request.id));
     clear_interrupted(&staging, &request.id)?;
-    let made = make(&staging, &backing, request, keys, mac_key, progress).and_then(|superblock| {
+    let made = make(&staging, backing, request, keys, mac_key, progress).and_then(|superblock| {
         fs::rename(&staging, paths.dir()).map_err(CatalogError::io("make", paths.dir()))?;
         sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))?;
         Ok(superblock)
@@ -83,12 +100,6 @@ enum Backing {
     /// A regular file that is not there yet: taken away again if creating fails.
     New(PathBuf),
     Existing(PathBuf),
-}
-
-struct WrappedKeys {
-    kms_key: KmsKeyArn,
-    volume_key: WrappedKey,
-    canary: WrappedKey,
 }
 
 /// Everything that can be refused without asking KMS and without writing.
@@ -144,31 +155,6 @@ fn check_carries_nothing(path: &Path) -> Result<(), CatalogError> {
     }
 }
 
-/// As RDS does: the key is described first, then the volume key is made under it without showing itself.
-fn wrap_keys(request: &CreateRequest) -> Result<WrappedKeys, CatalogError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| CatalogError::Io { action: "start the asynchronous runtime".to_owned(), source })?;
-    runtime.block_on(async {
-        let login = Login { profile: None, region: request.kms_key.region().map(str::to_owned) };
-        let kms = AwsKms::connect(&login, Patience::INTERACTIVE).await?;
-        let key = kms.describe_key(&request.kms_key).await?;
-        if !key.wraps_data_keys {
-            return Err(CatalogError::Usage(format!(
-                "KMS key {} cannot wrap data keys; a volume needs a symmetric key for encryption and decryption",
-                key.arn
-            )));
-        }
-        let wrap = async |context: &EncryptionContext| {
-            kms.generate_data_key_without_plaintext(&KmsKeyId::from(&key.arn), VOLUME_KEY_LEN, context).await
-        };
-        let (volume_key, kms_key) = wrap(&request.database_id.encryption_context(&request.id)).await?;
-        let (canary, _) = wrap(&request.database_id.canary_context(&request.id)).await?;
-        Ok(WrappedKeys { kms_key, volume_key, canary })
-    })
-}
-
 /// Unwraps the volume key once, only for the header's MAC: what is handed over can be attached.
 fn prove_attachable(request: &CreateRequest, keys: &WrappedKeys) -> Result<HeaderMacKey, CatalogError> {
     let area = LockedArea::new()?;
@@ -177,9 +163,12 @@ fn prove_attachable(request: &CreateRequest, keys: &WrappedKeys) -> Result<Heade
         wrapped: keys.volume_key.clone(),
         context: request.database_id.encryption_context(&request.id),
         profile: request.kms_profile.clone(),
+        grant_token: keys.grant.as_ref().map(|grant| grant.token.clone()),
     };
-    let volume_key =
-        unwrap_volume_key(&area, &unwrap).map_err(|source| CatalogError::Unwrap { id: request.id.clone(), source })?;
+    let volume_key = unwrap_volume_key(&area, &unwrap).map_err(|source| {
+        let profile = request.kms_profile.as_deref();
+        CatalogError::unwrapping(&request.id, source, &keys.kms_key, profile, CREATOR, keys.grant.as_ref())
+    })?;
     Ok(volume_key.header_mac_key()?)
 }
 
@@ -187,7 +176,7 @@ fn make(
     staging: &Path,
     backing: &Backing,
     request: &CreateRequest,
-    keys: WrappedKeys,
+    keys: &WrappedKeys,
     mac_key: HeaderMacKey,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Superblock, CatalogError> {
@@ -211,7 +200,7 @@ fn write_image(
     staging: &Path,
     path: &Path,
     request: &CreateRequest,
-    keys: WrappedKeys,
+    keys: &WrappedKeys,
     mac_key: HeaderMacKey,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Superblock, CatalogError> {
@@ -222,8 +211,8 @@ fn write_image(
         geometry: request.geometry,
         created_at_s: Timestamp::now().as_second(),
         kms_key: keys.kms_key.clone(),
-        wrapped_volume_key: keys.volume_key,
-        wrapped_canary: keys.canary,
+        wrapped_volume_key: keys.volume_key.clone(),
+        wrapped_canary: keys.canary.clone(),
         key_generation: 1,
         revocation_policy: RevocationPolicy::Terminal,
         file_system: FileSystemState::Blank,
@@ -237,7 +226,7 @@ fn write_image(
     UnlockedHeader::new(superblock.clone(), mac_key, store)
         .write(&superblock)
         .map_err(CatalogError::io("write", path))?;
-    Binding { kms_key: keys.kms_key }.write(staging)?;
+    Binding { kms_key: keys.kms_key.clone(), grant: keys.grant.clone() }.write(staging)?;
     sync_dir(staging).map_err(CatalogError::io("sync", staging))?;
     Ok(superblock)
 }

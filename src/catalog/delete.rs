@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 
+use super::binding::Binding;
 use super::error::CatalogError;
+use super::grant::StandingGrant;
 use super::mount_record::MountRecord;
 use super::paths::{Root, VolumePaths, sync_dir};
 use super::peek::peek;
@@ -17,8 +19,11 @@ const WIPE_STEP: u64 = 64 << 10;
 
 /// Refuses while the volume is attached, and where its link leads to another volume's image. An image file is removed;
 /// a block device keeps its ciphertext, which nothing can open any more. The directory that the volume was mounted on
-/// gets back its permissions, unless another volume's guard is on it.
-pub fn delete(root: &Root, paths: &VolumePaths) -> Result<(), CatalogError> {
+/// gets back its permissions, unless another volume's guard is on it. The grant goes last, with the caller's
+/// credentials; that it stays does not bring the volume back.
+pub fn delete(root: &Root, paths: &VolumePaths) -> Result<Option<StandingGrant>, CatalogError> {
+    // What cannot be understood names no grant, and must not keep a volume from being deleted.
+    let binding = Binding::read(paths).unwrap_or_default();
     let backing = paths.backing();
     match FileStore::open(&backing) {
         Ok(store) => {
@@ -42,7 +47,9 @@ pub fn delete(root: &Root, paths: &VolumePaths) -> Result<(), CatalogError> {
     let _ = fs::remove_file(paths.control_socket());
     let _ = fs::remove_dir(paths.mount_point());
     fs::remove_dir_all(paths.dir()).map_err(CatalogError::io("remove", paths.dir()))?;
-    sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))
+    sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))?;
+    let retired = binding.and_then(|Binding { kms_key, grant }| Some(grant?.retire(&kms_key, None)));
+    Ok(retired.and_then(Result::err))
 }
 
 /// Device names change places between boots; a damaged header is nobody's, and may go.

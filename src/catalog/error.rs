@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
-use kms_client::KmsError;
+use kms_client::{Answer, KmsError, KmsKeyArn};
 
+use super::grant::{StandingGrant, VolumeGrant};
 use crate::format::VolumeId;
 use crate::host::HostError;
 use crate::secret::{SecretError, UnwrapError};
@@ -37,6 +38,13 @@ pub enum CatalogError {
     #[error("volume {id}: {problem}. Nothing was served and nothing was written")]
     NotOurs { id: VolumeId, problem: String },
 
+    #[error(transparent)]
+    Forbidden(Box<Forbidden>),
+
+    /// What was made is taken away again, but for the grant.
+    #[error("{source}. No volume was made, but {standing}")]
+    GrantStands { standing: Box<StandingGrant>, source: Box<CatalogError> },
+
     #[error("the key of volume {id} could not be unwrapped: {source}")]
     Unwrap { id: VolumeId, source: UnwrapError },
 
@@ -53,7 +61,49 @@ pub enum CatalogError {
     Io { action: String, source: io::Error },
 }
 
+/// `AccessDenied`: whoever administers the key has to know which permission to give to whom.
+#[derive(Debug, thiserror::Error)]
+#[error("kms:{} on {key} is missing for {who}{of_grant}; see docs/aws.md. KMS said: {source}", .source.operation)]
+pub struct Forbidden {
+    pub key: String,
+    pub who: String,
+    /// What is to be said of the volume's grant; may be empty.
+    pub of_grant: String,
+    pub source: KmsError,
+}
+
+/// Who is missing a permission when no profile is named.
+pub(super) const CREATOR: &str = "whoever runs `envol create`";
+pub const ATTACHER: &str = "whoever runs `envol attach`";
+
 impl CatalogError {
+    /// A refusal of KMS; a missing permission is called by its name.
+    pub(super) fn refused(source: KmsError, key: &str, who: &str, grant: Option<&VolumeGrant>) -> Self {
+        if source.answer != Answer::AccessDenied {
+            return Self::Kms(source);
+        }
+        let of_grant = grant.map_or_else(String::new, |grant| format!(" (its {})", grant.doubt()));
+        Self::Forbidden(Box::new(Forbidden { key: key.to_owned(), who: who.to_owned(), of_grant, source }))
+    }
+
+    /// The same for the volume key, which `profile` unwraps, or `person` where none is named.
+    pub fn unwrapping(
+        id: &VolumeId,
+        source: UnwrapError,
+        key: &KmsKeyArn,
+        profile: Option<&str>,
+        person: &str,
+        grant: Option<&VolumeGrant>,
+    ) -> Self {
+        match source {
+            UnwrapError::Kms(error) if error.answer == Answer::AccessDenied => {
+                let who = profile.map_or_else(|| person.to_owned(), |name| format!("the profile `{name}`"));
+                Self::refused(error, key.as_str(), &who, grant)
+            }
+            source => Self::Unwrap { id: id.clone(), source },
+        }
+    }
+
     pub fn io(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let action = format!("{verb} {}", path.display());
         move |source| Self::Io { action, source }

@@ -8,6 +8,7 @@ use kms_client::{EncryptionContext, KmsKeyArn, WrappedKey};
 
 use super::binding::Binding;
 use super::error::CatalogError;
+use super::grant::VolumeGrant;
 use super::paths::VolumePaths;
 use super::peek::peek;
 use crate::format::{
@@ -20,6 +21,7 @@ use crate::store::Store;
 pub struct ReadHeader {
     headers: Headers,
     id: VolumeId,
+    grant: Option<VolumeGrant>,
 }
 
 /// A header that a holder of the volume key wrote, and the means to write it again.
@@ -44,7 +46,10 @@ pub fn read_header(store: &dyn Store, paths: &VolumePaths) -> Result<ReadHeader,
     if let Some(record) = read_lifecycle(store, id)? {
         return Err(terminal(id, &record));
     }
-    Binding::check(paths, newest.kms_key())?;
+    let binding = Binding::read(paths)?;
+    if let Some(binding) = &binding {
+        binding.check(paths, newest.kms_key())?;
+    }
     let needed = newest.unproven().geometry.image_len_bytes();
     let found = store
         .len_bytes()
@@ -54,7 +59,7 @@ pub fn read_header(store: &dyn Store, paths: &VolumePaths) -> Result<ReadHeader,
             "its image is {found} bytes long, but its header says {needed}: it was cut short"
         )));
     }
-    Ok(ReadHeader { headers, id: id.clone() })
+    Ok(ReadHeader { headers, id: id.clone(), grant: binding.and_then(|binding| binding.grant) })
 }
 
 /// `None`: this volume was never terminal.
@@ -112,6 +117,11 @@ impl ReadHeader {
     pub fn encryption_context(&self) -> EncryptionContext {
         let newest = self.headers.newest();
         newest.database_id().encryption_context(newest.volume_id())
+    }
+
+    /// From beside the image, by which KMS may be asked.
+    pub fn grant(&self) -> Option<&VolumeGrant> {
+        self.grant.as_ref()
     }
 
     /// Proves the header, and mends a copy that is damaged or behind; `warn` hears of that.

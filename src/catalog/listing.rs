@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::binding::Binding;
 use super::error::CatalogError;
 use super::paths::{Root, VolumePaths};
 use super::peek::peek;
@@ -26,6 +27,8 @@ pub struct VolumeSummary {
     pub since: Option<Timestamp>,
     pub db_id: Option<String>,
     pub kms_key: Option<String>,
+    /// The grant by which the volume service uses it.
+    pub grant_id: Option<String>,
     pub size_bytes: Option<u64>,
     pub file_system: Option<String>,
     pub backing: PathBuf,
@@ -55,6 +58,7 @@ pub fn summarize(paths: &VolumePaths) -> VolumeSummary {
         since: None,
         db_id: None,
         kms_key: None,
+        grant_id: grant_id(paths),
         size_bytes: None,
         file_system: None,
         backing: fs::canonicalize(&backing).unwrap_or_else(|_| backing.clone()),
@@ -95,4 +99,10 @@ pub fn summarize(paths: &VolumePaths) -> VolumeSummary {
         }
     }
     summary
+}
+
+/// What cannot be read names none; attaching says what is wrong with it.
+fn grant_id(paths: &VolumePaths) -> Option<String> {
+    let binding = Binding::read(paths).ok().flatten()?;
+    binding.grant.map(|grant| grant.id)
 }

@@ -1,23 +1,36 @@
 //! The volumes under a root directory and their life. There is no database: a volume is its directory, and its
 //! header is the truth.
 
+use std::future::Future;
+use std::io;
+
 mod binding;
 mod check;
 mod create;
 mod delete;
 mod error;
+mod grant;
 mod header;
 mod listing;
 mod mount_record;
 mod paths;
 mod peek;
+mod wrapping;
 
 pub use check::{CheckReport, check};
 pub use create::{CreateRequest, create};
 pub use delete::delete;
-pub use error::CatalogError;
+pub use error::{ATTACHER, CatalogError};
+pub use grant::{StandingGrant, VolumeGrant};
 pub use header::{ReadHeader, UnlockedHeader, read_header, read_terminal, terminal_record, write_terminal_record};
 pub use listing::{VolumeSummary, list, summarize};
 pub use mount_record::MountRecord;
 pub use paths::{Root, VolumePaths};
 pub use peek::{Peek, peek};
+
+/// A command waits for KMS and has nothing else to do meanwhile.
+fn asynchronously<T>(work: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let failed = |source: io::Error| CatalogError::Io { action: "start the asynchronous runtime".to_owned(), source };
+    runtime.map_err(failed)?.block_on(work)
+}

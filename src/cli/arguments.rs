@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use kms_client::PrincipalArn;
+
 use super::quantity::{parse_duration, parse_size};
 use crate::format::{DatabaseName, FileSystemKind, VolumeId};
 
@@ -73,6 +75,10 @@ pub(super) struct Create {
     /// Id, ARN, alias or alias ARN of the KMS key
     #[arg(long, value_name = "KEY")]
     pub(super) kms_key: String,
+
+    /// ARN of the user or role that envol itself is: KMS gives it a grant for this volume, as RDS takes one
+    #[arg(long, value_name = "ARN")]
+    pub(super) grantee: Option<PrincipalArn>,
 
     /// AWS profile that envol itself uses to unwrap the volume key [default: the caller's own]
     #[arg(long, value_name = "NAME")]

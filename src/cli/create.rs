@@ -30,18 +30,21 @@ pub(super) fn run(root: &Root, verb: &Create, output: &Output) -> Result<(), Cli
         database_id,
         geometry: Geometry::new(verb.size).map_err(|error| CliError::usage(error.to_string()))?,
         kms_key: KmsKeyId(verb.kms_key.clone()),
+        grantee: verb.grantee.clone(),
         kms_profile: verb.kms_profile.clone(),
         backing: verb.backing.clone(),
     };
     let mut bar = Bar::default();
     let superblock = catalog::create(root, &request, &mut |done, total| bar.show(done, total, output))?;
+    let paths = root.volume(&request.id);
     let object = json!({
         "volume_id": superblock.volume_id,
         "state": "available",
         "db_id": superblock.database_id.to_string(),
         "kms_key": superblock.kms_key,
+        "grant_id": catalog::summarize(&paths).grant_id,
         "size_bytes": superblock.geometry.size_bytes(),
-        "backing": std::fs::canonicalize(root.volume(&request.id).backing()).ok(),
+        "backing": std::fs::canonicalize(paths.backing()).ok(),
     });
     output.print(superblock.volume_id.as_str(), &object)
 }

@@ -18,7 +18,9 @@ pub(super) fn run(root: &Root, verb: &Delete, output: &Output) -> Result<(), Cli
         confirm(&format!("Destroy volume {id} and everything on it? Type yes: "))?;
     }
     daemon::clear_leftovers(&paths, false)?;
-    catalog::delete(root, &paths)?;
+    if let Some(standing) = catalog::delete(root, &paths)? {
+        output.warning(&format!("volume {id} is deleted, but its {standing}"));
+    }
     output.print(&format!("volume {id} is deleted"), &json!({ "volume_id": id, "state": "deleted" }))
 }
 

@@ -34,7 +34,12 @@ impl CliError {
 
 impl From<CatalogError> for CliError {
     fn from(error: CatalogError) -> Self {
-        Self::with_next_step(ExitStatus::of_catalog(&error), &error.to_string())
+        let status = ExitStatus::of_catalog(&error);
+        match &error {
+            // It ends with what to do next, and something was changed.
+            CatalogError::GrantStands { .. } => Self::new(status, error.to_string()),
+            _ => Self::with_next_step(status, &error.to_string()),
+        }
     }
 }
 

@@ -51,6 +51,8 @@ impl ExitStatus {
             CatalogError::NoSuchVolume { .. } => Self::NoSuchThing,
             CatalogError::Busy(_) => Self::Busy,
             CatalogError::Kms(error) => Self::of_kms(error),
+            CatalogError::Forbidden(forbidden) => Self::of_kms(&forbidden.source),
+            CatalogError::GrantStands { source, .. } => Self::of_catalog(source),
             CatalogError::Terminal { .. } => Self::Terminal,
             CatalogError::NotOurs { .. } => Self::NotOurs,
             CatalogError::Host(error) => Self::of_host(error),

@@ -1,5 +1,8 @@
 //! `envol inspect`: what an image says of itself. Nothing of it is proven without the key.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::arguments::Inspect;
@@ -7,10 +10,10 @@ use super::error::CliError;
 use super::exit_code::ExitStatus;
 use super::output::Output;
 use super::quantity::size;
-use crate::catalog::{Peek, peek};
+use crate::catalog::{self, Peek, Root, peek};
 use crate::format::{Damage, Superblock, UnverifiedSuperblock};
 
-pub(super) fn run(verb: &Inspect, output: &Output) -> Result<(), CliError> {
+pub(super) fn run(root: &Root, verb: &Inspect, output: &Output) -> Result<(), CliError> {
     let path = verb.image.display();
     let peek = peek(&verb.image).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => CliError::new(ExitStatus::NoSuchThing, format!("there is no {path}")),
@@ -19,7 +22,15 @@ pub(super) fn run(verb: &Inspect, output: &Output) -> Result<(), CliError> {
     let headers =
         peek.headers.as_ref().map_err(|error| CliError::new(ExitStatus::NotOurs, format!("{path}: {error}")))?;
     let header = headers.newest().unproven();
-    output.print(&text(header, &peek), &object(header, &peek))
+    let grant_id = grant_id(root, header, &verb.image);
+    output.print(&text(header, &peek, grant_id.as_deref()), &object(header, &peek, grant_id.as_deref()))
+}
+
+/// An image does not know of it; the root directory does, if this is the image of one of its volumes.
+fn grant_id(root: &Root, header: &Superblock, image: &Path) -> Option<String> {
+    let paths = root.volume(&header.volume_id);
+    let same = fs::canonicalize(paths.backing()).ok()? == fs::canonicalize(image).ok()?;
+    same.then(|| catalog::summarize(&paths).grant_id).flatten()
 }
 
 fn copy_state(copy: &Result<UnverifiedSuperblock, Damage>) -> String {
@@ -37,12 +48,13 @@ fn lifecycle(peek: &Peek) -> String {
     }
 }
 
-fn text(header: &Superblock, peek: &Peek) -> String {
+fn text(header: &Superblock, peek: &Peek, grant_id: Option<&str>) -> String {
     let [a, b] = peek.copies.each_ref().map(copy_state);
     let rows = [
         ("volume", header.volume_id.to_string()),
         ("database", format!("{} = {}", header.database_id.context_key(), header.database_id)),
         ("KMS key", header.kms_key.to_string()),
+        ("grant", grant_id.unwrap_or_default().to_owned()),
         ("key generation", header.key_generation.to_string()),
         ("size", format!("{} ({} bytes)", size(header.geometry.size_bytes()), header.geometry.size_bytes())),
         ("regions", header.geometry.region_count().to_string()),
@@ -56,10 +68,11 @@ fn text(header: &Superblock, peek: &Peek) -> String {
         ("header copy B", b),
         ("", "whether the header is authentic shows when the volume is attached: its MAC needs the key".to_owned()),
     ];
-    rows.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect()
+    let known = rows.iter().filter(|(name, value)| *name != "grant" || !value.is_empty());
+    known.map(|(name, value)| format!("{name:<14} {value}\n")).collect()
 }
 
-fn object(header: &Superblock, peek: &Peek) -> Value {
+fn object(header: &Superblock, peek: &Peek, grant_id: Option<&str>) -> Value {
     let [a, b] = peek.copies.each_ref().map(copy_state);
     json!({
         "volume_id": header.volume_id,
@@ -67,6 +80,7 @@ fn object(header: &Superblock, peek: &Peek) -> Value {
         "db_id": header.database_id.to_string(),
         "db_id_kind": header.database_id.context_key(),
         "kms_key": header.kms_key,
+        "grant_id": grant_id,
         "key_generation": header.key_generation,
         "size_bytes": header.geometry.size_bytes(),
         "image_bytes": peek.len_bytes,

@@ -50,7 +50,7 @@ fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
         Verb::Status(verb) => status::run(&root, verb, output),
         Verb::Check(verb) => check::run(&root, verb, output),
         Verb::Delete(verb) => delete::run(&root, verb, output),
-        Verb::Inspect(verb) => inspect::run(verb, output),
+        Verb::Inspect(verb) => inspect::run(&root, verb, output),
         Verb::Bench(verb) => bench::run(verb, output),
         #[cfg(feature = "local-kms")]
         Verb::Kms(verb) => kms::run(&root, verb, output),

@@ -66,6 +66,7 @@ impl Merged {
             "since": self.on_disk.since,
             "db_id": self.on_disk.db_id,
             "kms_key": self.on_disk.kms_key,
+            "grant_id": self.on_disk.grant_id,
             "size_bytes": self.on_disk.size_bytes,
             "file_system": self.on_disk.file_system,
             "backing": self.on_disk.backing,
@@ -91,6 +92,7 @@ impl Merged {
         add("next", next_step(volume, self.live.is_some()));
         add("database", volume.db_id.clone());
         add("KMS key", volume.kms_key.clone());
+        add("grant", volume.grant_id.clone());
         add("size", volume.size_bytes.map(size));
         add("file system", volume.file_system.clone());
         add("image", Some(volume.backing.display().to_string()));

@@ -11,7 +11,9 @@ use super::options::AttachOptions;
 use super::readiness::{report, warn};
 use super::serve::serve;
 use super::{hardening, leftovers};
-use crate::catalog::{CatalogError, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header, read_terminal};
+use crate::catalog::{
+    ATTACHER, CatalogError, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header, read_terminal,
+};
 use crate::fuse;
 use crate::host::HostError;
 use crate::secret::{LockedArea, SecretError, UnwrapError, UnwrapRequest, VolumeKey, unwrap_volume_key};
@@ -32,6 +34,7 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
     report("asking KMS for the volume key");
     let area = LockedArea::new().map_err(CatalogError::from)?;
     let volume_key = unwrap(&area, &header, paths, options)?;
+    let grant = header.grant().cloned();
     let header = header.unlock(volume_key.header_mac_key().map_err(CatalogError::from)?, Arc::clone(&store), warn)?;
     let volume = Arc::new(open_volume(&header, &volume_key, Arc::clone(&store))?);
     // Every key that serving needs is derived; the one that they come from is wiped here.
@@ -40,7 +43,7 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
 
     let mut attached = Attached::new(paths, volume, store, header, area.protection(), refused);
     match bring_up(root, &mut attached, options, plan) {
-        Ok(()) => serve(attached, options),
+        Ok(()) => serve(attached, options, grant),
         Err(error) => {
             attached.tear_down();
             Err(error)
@@ -73,6 +76,7 @@ fn unwrap(
         wrapped: header.wrapped_volume_key().clone(),
         context: header.encryption_context(),
         profile: options.kms_profile.clone(),
+        grant_token: header.grant().map(|grant| grant.token.clone()),
     };
     unwrap_volume_key(area, &request).map_err(|error| match error {
         // The wrapped key is not of this KMS key and context: the header was edited, or is another volume's.
@@ -86,7 +90,10 @@ fn unwrap(
         error @ (UnwrapError::OtherKmsKey { .. } | UnwrapError::NotAVolumeKey { .. }) => {
             CatalogError::NotOurs { id: paths.id().clone(), problem: error.to_string() }.into()
         }
-        source => CatalogError::Unwrap { id: paths.id().clone(), source }.into(),
+        source => {
+            let profile = options.kms_profile.as_deref();
+            CatalogError::unwrapping(paths.id(), source, header.kms_key(), profile, ATTACHER, header.grant()).into()
+        }
     })
 }
 

@@ -2,19 +2,22 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kms_client::{AwsKms, KmsError, Login, Patience};
+use kms_client::{AwsKms, GrantToken, KmsError, Login, Patience};
 
 use crate::host::listener;
 use crate::revocation::KmsSource;
 
 /// Makes a fresh client each time: a denial is confirmed over connections of its own.
-pub(super) struct AwsSource(pub(super) Login);
+pub(super) struct AwsSource {
+    pub(super) login: Login,
+    pub(super) grant_token: Option<GrantToken>,
+}
 
 impl KmsSource for AwsSource {
     type Client = AwsKms;
 
     async fn connect(&self) -> Result<AwsKms, KmsError> {
-        AwsKms::connect(&self.0, Patience::PROBE).await
+        Ok(AwsKms::connect(&self.login, Patience::PROBE).await?.under_grant(self.grant_token.clone()))
     }
 
     /// TLS proves who answers. Without it only a listener on this very host that belongs to root or to us is believed:

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 use std::{fs, io};
 
-use kms_client::Login;
+use kms_client::{Answer, Login};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
@@ -18,7 +18,7 @@ use super::aws_source::AwsSource;
 use super::control::{Command, MAX_LINE_BYTES, PROTOCOL_VERSION, Reply, Request};
 use super::error::DaemonError;
 use super::options::AttachOptions;
-use crate::catalog::{VolumePaths, terminal_record, write_terminal_record};
+use crate::catalog::{VolumeGrant, VolumePaths, terminal_record, write_terminal_record};
 use crate::revocation::{KeyGuardian, Revocation};
 use crate::store::Store;
 use crate::volume::{Ended, Phase};
@@ -43,14 +43,18 @@ struct DetachRequest {
 }
 
 /// Returns when the volume is detached; with an error when it became terminal or its mount was taken away.
-pub(super) fn serve(mut attached: Attached, options: &AttachOptions) -> Result<(), DaemonError> {
+pub(super) fn serve(
+    mut attached: Attached,
+    options: &AttachOptions,
+    grant: Option<VolumeGrant>,
+) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .map_err(DaemonError::io("start the asynchronous runtime"))?;
     let (sender, events) = mpsc::channel();
-    if let Err(error) = start_tasks(&runtime, &attached, options, &sender) {
+    if let Err(error) = start_tasks(&runtime, &attached, options, grant, &sender) {
         attached.tear_down();
         return Err(error);
     }
@@ -103,6 +107,7 @@ fn start_tasks(
     runtime: &Runtime,
     attached: &Attached,
     options: &AttachOptions,
+    grant: Option<VolumeGrant>,
     events: &Sender<Event>,
 ) -> Result<(), DaemonError> {
     let shared = attached.shared();
@@ -118,26 +123,35 @@ fn start_tasks(
     let superblock = attached.header.superblock();
     let region = Some(superblock.kms_key.region().to_owned());
     let guardian = KeyGuardian {
-        source: AwsSource(Login { profile: options.kms_profile.clone(), region }),
+        source: AwsSource {
+            login: Login { profile: options.kms_profile.clone(), region },
+            grant_token: grant.as_ref().map(|grant| grant.token.clone()),
+        },
         kms_key: superblock.kms_key.clone(),
         canary: superblock.wrapped_canary.clone(),
         canary_context: superblock.database_id.canary_context(&superblock.volume_id),
         options: options.guardian,
         verification: Arc::clone(&shared.verification),
     };
-    runtime.spawn(watch(guardian, shared, Arc::downgrade(&attached.store), attached.paths.clone(), events.clone()));
+    let store = Arc::downgrade(&attached.store);
+    runtime.spawn(watch(guardian, grant, shared, store, attached.paths.clone(), events.clone()));
     Ok(())
 }
 
 /// From the answer of KMS to a volume without a key, and the record of it on disk, nothing else comes between.
 async fn watch(
     guardian: KeyGuardian<AwsSource>,
+    grant: Option<VolumeGrant>,
     shared: Arc<Shared>,
     store: Weak<dyn Store>,
     paths: VolumePaths,
     events: Sender<Event>,
 ) {
-    let revocation = guardian.watch().await;
+    let mut revocation = guardian.watch().await;
+    if let (Some(grant), Answer::AccessDenied) = (grant, revocation.answer.answer) {
+        // Before AWS's own words: of those the record on disk holds only the beginning.
+        revocation.answer.message = format!("{}: {}", grant.doubt(), revocation.answer.message);
+    }
     *shared.revocation.lock().unwrap_or_else(PoisonError::into_inner) = Some(revocation.clone());
     if let Some(volume) = shared.volume.upgrade() {
         volume.end(Ended { phase: Phase::Terminal, reason: revocation.cause.to_string(), at: revocation.at });

@@ -145,7 +145,11 @@ impl Kms for Script {
         Err(refusal(Answer::Other))
     }
 
-    async fn retire_grant(&self, _: &KmsKeyArn, _: &str) -> Result<(), KmsError> {
+    async fn may_create_grant(&self, _: &GrantRequest) -> Result<(), KmsError> {
+        unreachable!()
+    }
+
+    async fn retire_grant(&self, _: &KmsKeyArn, _: &Grant) -> Result<(), KmsError> {
         Err(refusal(Answer::Other))
     }
 

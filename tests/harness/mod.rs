@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary is a crate of its own and uses a part of it")]
 
 pub mod postgres;
+pub mod scripted_kms;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

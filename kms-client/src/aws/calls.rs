@@ -5,22 +5,22 @@
 
 use aws_sdk_kms::operation::RequestId;
 use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::types::{GrantConstraints, GrantOperation, KeySpec, KeyUsageType};
+use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use zeroize::Zeroizing;
 
 use super::AwsKms;
 use crate::answer::KmsError;
+use crate::grant::{Grant, GrantRequest};
 use crate::traits::Kms;
 use crate::types::{
-    DataKey, Decrypted, EncryptionContext, Grant, GrantRequest, KeyDescription, KeyState, KmsKeyArn, KmsKeyId,
-    ReEncrypted, WrappedKey,
+    DataKey, Decrypted, EncryptionContext, KeyDescription, KeyState, KmsKeyArn, KmsKeyId, ReEncrypted, WrappedKey,
 };
 
 impl Kms for AwsKms {
     async fn describe_key(&self, key: &KmsKeyId) -> Result<KeyDescription, KmsError> {
         const OPERATION: &str = "DescribeKey";
-        let answer = self.client.describe_key().key_id(&key.0).send().await;
-        let answer = answer.map_err(|error| self.parties.failure(OPERATION, &error))?;
+        let request = self.client.describe_key().key_id(&key.0);
+        let answer = self.with_token(OPERATION, |tokens| request.clone().set_grant_tokens(tokens).send()).await?;
         let answered = Answered { kms: self, operation: OPERATION, request_id: answer.request_id() };
         let metadata = answered.has("KeyMetadata", answer.key_metadata())?;
         let state = answered.has("KeyState", metadata.key_state())?;
@@ -84,15 +84,13 @@ impl Kms for AwsKms {
         context: &EncryptionContext,
     ) -> Result<Decrypted, KmsError> {
         const OPERATION: &str = "Decrypt";
-        let answer = self
+        let request = self
             .client
             .decrypt()
             .key_id(key.as_str())
             .ciphertext_blob(Blob::new(wrapped.0.as_slice()))
-            .set_encryption_context(pairs(context))
-            .send()
-            .await;
-        let mut answer = answer.map_err(|error| self.parties.failure(OPERATION, &error))?;
+            .set_encryption_context(pairs(context));
+        let mut answer = self.with_token(OPERATION, |tokens| request.clone().set_grant_tokens(tokens).send()).await?;
         let plaintext = taken(&mut answer.plaintext);
         let answered = Answered { kms: self, operation: OPERATION, request_id: answer.request_id() };
         Ok(Decrypted {
@@ -103,34 +101,15 @@ impl Kms for AwsKms {
     }
 
     async fn create_grant(&self, request: &GrantRequest) -> Result<Grant, KmsError> {
-        const OPERATION: &str = "CreateGrant";
-        let constraints =
-            GrantConstraints::builder().set_encryption_context_subset(pairs(&request.context_subset)).build();
-        let constraints = Some(constraints).filter(|_| !request.context_subset.0.is_empty());
-        let operations = request.operations.iter().map(|name| GrantOperation::from(name.as_str()));
-        let answer = self
-            .client
-            .create_grant()
-            .key_id(request.key.as_str())
-            .grantee_principal(&request.grantee_principal)
-            .set_retiring_principal(request.retiring_principal.clone())
-            .set_operations(Some(operations.collect()))
-            .set_constraints(constraints)
-            .set_name(request.name.clone())
-            .send()
-            .await;
-        let answer = answer.map_err(|error| self.parties.failure(OPERATION, &error))?;
-        let answered = Answered { kms: self, operation: OPERATION, request_id: answer.request_id() };
-        Ok(Grant {
-            id: answered.has("GrantId", answer.grant_id())?.to_owned(),
-            token: answered.has("GrantToken", answer.grant_token())?.to_owned(),
-        })
+        self.grant(request, false).await
     }
 
-    async fn retire_grant(&self, key: &KmsKeyArn, grant_id: &str) -> Result<(), KmsError> {
-        let answer = self.client.retire_grant().key_id(key.as_str()).grant_id(grant_id).send().await;
-        answer.map_err(|error| self.parties.failure("RetireGrant", &error))?;
-        Ok(())
+    async fn may_create_grant(&self, request: &GrantRequest) -> Result<(), KmsError> {
+        self.rehearse_grant(request).await
+    }
+
+    async fn retire_grant(&self, key: &KmsKeyArn, grant: &Grant) -> Result<(), KmsError> {
+        self.retire(key, grant).await
     }
 
     async fn re_encrypt(
@@ -161,14 +140,14 @@ impl Kms for AwsKms {
 }
 
 /// A yes of KMS that still has to hold what it promises: anything may answer 200 with `{}`.
-struct Answered<'a> {
-    kms: &'a AwsKms,
-    operation: &'static str,
-    request_id: Option<&'a str>,
+pub(super) struct Answered<'a> {
+    pub(super) kms: &'a AwsKms,
+    pub(super) operation: &'static str,
+    pub(super) request_id: Option<&'a str>,
 }
 
 impl Answered<'_> {
-    fn has<T>(&self, field: &str, value: Option<T>) -> Result<T, KmsError> {
+    pub(super) fn has<T>(&self, field: &str, value: Option<T>) -> Result<T, KmsError> {
         value.ok_or_else(|| self.kms.parties.incomplete(self.operation, field, self.request_id))
     }
 
@@ -190,7 +169,7 @@ fn taken(blob: &mut Option<Blob>) -> Option<Zeroizing<Vec<u8>>> {
     blob.take().map(|blob| Zeroizing::new(blob.into_inner()))
 }
 
-fn pairs(context: &EncryptionContext) -> Option<std::collections::HashMap<String, String>> {
+pub(super) fn pairs(context: &EncryptionContext) -> Option<std::collections::HashMap<String, String>> {
     let pairs = context.0.iter().map(|(name, value)| (name.clone(), value.clone()));
     Some(pairs.collect()).filter(|_| !context.0.is_empty())
 }

@@ -5,6 +5,7 @@ mod body_limit;
 mod calls;
 mod credentials;
 mod failure;
+mod grants;
 mod login;
 mod patience;
 
@@ -18,6 +19,7 @@ use aws_types::service_config::ServiceConfigKey;
 use tokio::time::timeout;
 
 use crate::answer::KmsError;
+use crate::grant::GrantToken;
 use body_limit::BodyLimit;
 use credentials::PatientCredentials;
 use failure::{Parties, chain};
@@ -31,6 +33,7 @@ pub use patience::Patience;
 pub struct AwsKms {
     client: Client,
     parties: Parties,
+    grant_token: Option<GrantToken>,
 }
 
 impl AwsKms {
@@ -57,7 +60,7 @@ impl AwsKms {
             .interceptor(BodyLimit);
         config.set_endpoint_url(configured);
         let parties = Parties { endpoint, profile: login.named_profile() };
-        Ok(Self { client: Client::from_conf(own_retries(config)), parties })
+        Ok(Self { client: Client::from_conf(own_retries(config)), parties, grant_token: None })
     }
 
     /// The same login over new connections, with nothing shared that a past failure could have left its mark on:
@@ -68,7 +71,14 @@ impl AwsKms {
         Self {
             client: Client::from_conf(own_retries(self.client.config().to_builder())),
             parties: self.parties.clone(),
+            grant_token: self.grant_token.clone(),
         }
+    }
+
+    /// From now on `Decrypt` and `DescribeKey`, which a volume's grant allows, show this token with each call.
+    #[must_use]
+    pub fn under_grant(self, token: Option<GrantToken>) -> Self {
+        Self { grant_token: token, ..self }
     }
 
     /// Where requests go, e.g. `https://kms.eu-west-1.amazonaws.com` or `http://127.0.0.1:4599`.

@@ -1,5 +1,6 @@
 //! A server that answers what a test wants, or does not.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,6 +29,9 @@ pub(crate) enum Reply {
 pub(crate) struct Canned {
     pub(crate) address: SocketAddr,
     reply: Arc<Mutex<Reply>>,
+    /// Before `reply` has its turn.
+    first: Arc<Mutex<VecDeque<Reply>>>,
+    bodies: Arc<Mutex<Vec<String>>>,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
@@ -38,18 +42,26 @@ impl Canned {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let reply = Arc::new(Mutex::new(reply));
+        let first = Arc::new(Mutex::new(VecDeque::new()));
+        let bodies = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
         let requests = Arc::new(AtomicUsize::new(0));
         let accepting = tokio::spawn({
-            let (reply, connections, requests) = (reply.clone(), connections.clone(), requests.clone());
+            let served = Served {
+                reply: reply.clone(),
+                first: first.clone(),
+                bodies: bodies.clone(),
+                requests: requests.clone(),
+            };
+            let connections = connections.clone();
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
                     connections.fetch_add(1, Ordering::SeqCst);
-                    tokio::spawn(serve(stream, reply.clone(), requests.clone()));
+                    tokio::spawn(serve(stream, served.clone()));
                 }
             }
         });
-        Self { address, reply, connections, requests, accepting }
+        Self { address, reply, first, bodies, connections, requests, accepting }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -58,6 +70,16 @@ impl Canned {
 
     pub(crate) fn will(&self, reply: Reply) {
         *self.reply.lock().expect("no test panics in here") = reply;
+    }
+
+    /// One reply for the next request, before those of [`Canned::will`].
+    pub(crate) fn will_first(&self, reply: Reply) {
+        self.first.lock().expect("no test panics in here").push_back(reply);
+    }
+
+    /// What the requests held since this was called last.
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        std::mem::take(&mut self.bodies.lock().expect("no test panics in here"))
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -75,12 +97,23 @@ impl Drop for Canned {
     }
 }
 
+/// What every connection shares.
+#[derive(Clone)]
+struct Served {
+    reply: Arc<Mutex<Reply>>,
+    first: Arc<Mutex<VecDeque<Reply>>>,
+    bodies: Arc<Mutex<Vec<String>>>,
+    requests: Arc<AtomicUsize>,
+}
+
 /// Answers requests on one connection until the client or a reply ends it; an error is the client hanging up.
-async fn serve(stream: TcpStream, reply: Arc<Mutex<Reply>>, requests: Arc<AtomicUsize>) {
+async fn serve(stream: TcpStream, served: Served) {
     let mut stream = BufReader::new(stream);
-    while read_request(&mut stream).await.is_some() {
-        requests.fetch_add(1, Ordering::SeqCst);
-        let reply = reply.lock().expect("no test panics in here").clone();
+    while let Some(body) = read_request(&mut stream).await {
+        served.requests.fetch_add(1, Ordering::SeqCst);
+        served.bodies.lock().expect("no test panics in here").push(body);
+        let first = served.first.lock().expect("no test panics in here").pop_front();
+        let reply = first.unwrap_or_else(|| served.reply.lock().expect("no test panics in here").clone());
         let head = |status, headers: &str, length: usize| {
             format!("HTTP/1.1 {status} Canned\r\n{headers}content-length: {length}\r\n\r\n")
         };
@@ -114,8 +147,8 @@ async fn serve(stream: TcpStream, reply: Arc<Mutex<Reply>>, requests: Arc<Atomic
     }
 }
 
-/// Reads one request to its end. `None`: the client hung up.
-async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<()> {
+/// The body of one request, read to its end. `None`: the client hung up.
+async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<String> {
     let mut body_len = 0;
     loop {
         let mut line = String::new();
@@ -132,5 +165,5 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<()> {
     }
     let mut body = vec![0; body_len];
     stream.read_exact(&mut body).await.ok()?;
-    Some(())
+    Some(String::from_utf8_lossy(&body).into_owned())
 }

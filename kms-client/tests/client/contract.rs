@@ -138,17 +138,19 @@ async fn grants(kms: &impl Kms, admin: &impl KmsAdmin, key: &KmsKeyArn, known: &
     let account = key.as_str().split(':').nth(4).expect("a key's ARN");
     let request = GrantRequest {
         key: key.clone(),
-        grantee_principal: format!("arn:aws:iam::{account}:root"),
-        retiring_principal: Some(format!("arn:aws:iam::{account}:root")),
+        grantee_principal: format!("arn:aws:iam::{account}:root").parse().expect("an ARN"),
+        retiring_principal: Some(format!("arn:aws:iam::{account}:root").parse().expect("an ARN")),
         operations: vec!["Decrypt".to_owned(), "RetireGrant".to_owned()],
         context_subset: EncryptionContext::default().with("aws:ebs:id", "vol-1"),
         name: Some("vol-1".to_owned()),
     };
+    assert_eq!(answer_of(kms.may_create_grant(&request).await), known.create_grant);
     let granted = kms.create_grant(&request).await;
     assert_eq!(answer_of(granted.as_ref().map_err(Clone::clone)), known.create_grant);
     if let Ok(grant) = granted {
-        assert!(!grant.id.is_empty() && !grant.token.is_empty());
-        kms.retire_grant(key, &grant.id).await.expect("the grant just made");
+        assert!(!grant.id.is_empty());
+        kms.retire_grant(key, &grant).await.expect("the grant just made");
+        assert!(kms.retire_grant(key, &grant).await.expect_err("retired before").is_no_such_grant());
         let grant = kms.create_grant(&request).await.expect("as before");
         admin.revoke_grant(key, &grant.id).await.expect("the grant just made");
     }

@@ -3,8 +3,10 @@
 mod answers;
 mod canned;
 mod contract;
+mod grants;
 mod home;
 mod local;
 mod login;
 mod moto;
+mod role;
 mod tls_stack;

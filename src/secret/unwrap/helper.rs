@@ -51,7 +51,7 @@ async fn unwrap(question: &Question, area: &File) -> Outcome {
 
 async fn connect(request: &UnwrapRequest) -> Result<AwsKms, KmsError> {
     let login = Login { profile: request.profile.clone(), region: Some(request.kms_key.region().to_owned()) };
-    AwsKms::connect(&login, Patience::INTERACTIVE).await
+    Ok(AwsKms::connect(&login, Patience::INTERACTIVE).await?.under_grant(request.grant_token.clone()))
 }
 
 pub(super) async fn unwrap_with(kms: &impl Kms, question: &Question, area: &File) -> Outcome {

@@ -18,7 +18,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kms_client::{EncryptionContext, KmsError, KmsKeyArn, WrappedKey};
+use kms_client::{EncryptionContext, GrantToken, KmsError, KmsKeyArn, WrappedKey};
 use serde::{Deserialize, Serialize};
 
 use super::{LockedArea, SecretError, VolumeKey};
@@ -42,6 +42,8 @@ pub struct UnwrapRequest {
     pub context: EncryptionContext,
     /// The AWS profile; `None` means what the AWS variables say.
     pub profile: Option<String>,
+    /// Of the grant that allows it.
+    pub grant_token: Option<GrantToken>,
 }
 
 /// Why there is no volume key.

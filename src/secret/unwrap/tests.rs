@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kms_client::{
-    Answer, DataKey, Decrypted, EncryptionContext, Grant, GrantRequest, KeyDescription, Kms, KmsError, KmsKeyArn,
-    KmsKeyId, ReEncrypted, WrappedKey,
+    Answer, DataKey, Decrypted, EncryptionContext, Grant, GrantRequest, GrantToken, KeyDescription, Kms, KmsError,
+    KmsKeyArn, KmsKeyId, ReEncrypted, WrappedKey,
 };
 use zeroize::Zeroizing;
 
@@ -26,6 +26,7 @@ fn request() -> UnwrapRequest {
         wrapped: WrappedKey((0..=255).cycle().take(6144).collect()),
         context: EncryptionContext::default().with("aws:rds:db-id", "db-X").with("aws:ebs:id", "vol-1"),
         profile: Some("volume".to_owned()),
+        grant_token: Some(GrantToken::new("AQpAM2Rh")),
     }
 }
 
@@ -65,7 +66,10 @@ impl Kms for CannedKms {
     async fn create_grant(&self, _: &GrantRequest) -> Result<Grant, KmsError> {
         unreachable!()
     }
-    async fn retire_grant(&self, _: &KmsKeyArn, _: &str) -> Result<(), KmsError> {
+    async fn may_create_grant(&self, _: &GrantRequest) -> Result<(), KmsError> {
+        unreachable!()
+    }
+    async fn retire_grant(&self, _: &KmsKeyArn, _: &Grant) -> Result<(), KmsError> {
         unreachable!()
     }
     async fn re_encrypt(
@@ -106,6 +110,19 @@ fn the_key_is_written_where_it_was_asked_for() {
     let (outcome, key) = converse(|| Ok((vec![7; 64], KEY)), LockedBox::offset_bytes);
     assert!(matches!(outcome, Outcome::Unwrapped), "{outcome:?}");
     assert_eq!(key, [7; 64]);
+}
+
+#[test]
+fn the_grant_token_reaches_the_helper_and_no_debug_output() {
+    let area = LockedArea::new().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let question = Question { offset_bytes: 0, request: request() };
+    let received = thread::spawn(move || wire::receive(&theirs).unwrap());
+    wire::send(&ours, &question, area.descriptor()).unwrap();
+    let (received, _) = received.join().unwrap();
+    assert_eq!(received.request.grant_token, Some(GrantToken::new("AQpAM2Rh")));
+    let debug = format!("{:?}", received.request);
+    assert!(debug.contains("GrantToken") && !debug.contains("AQpAM2Rh"), "{debug}");
 }
 
 #[test]

@@ -100,14 +100,14 @@ fn answer(mut stream: &TcpStream, script: &Mutex<Script>) -> Option<()> {
         access_key: credential.split('/').next()?.to_owned(),
         body: serde_json::from_slice(&body).ok()?,
     };
-    let (status, json) = script.lock().expect("not poisoned").reply(asked);
+    let (status, json) = script.lock().expect("not poisoned").reply(&asked);
     let text = json.to_string();
     let head = format!("HTTP/1.1 {status} Scripted\r\ncontent-type: application/x-amz-json-1.1\r\n");
     write!(stream, "{head}content-length: {}\r\n\r\n{text}", text.len()).ok()
 }
 
 impl Script {
-    fn reply(&mut self, asked: Asked) -> (u16, Value) {
+    fn reply(&mut self, asked: &Asked) -> (u16, Value) {
         let (name, body) = (asked.name(), asked.body.clone());
         self.asked.push(asked.clone());
         if let Some(code) = self.refusals.get(&name) {

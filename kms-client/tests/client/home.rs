@@ -10,6 +10,11 @@ use std::process::Command;
 
 const HOME: &str = "KMS_CLIENT_TEST_HOME";
 
+/// Whether this is the process of one test already.
+pub(crate) fn is_alone() -> bool {
+    env::var_os(HOME).is_some()
+}
+
 /// A directory with `aws/config` and `aws/credentials`, which the AWS variables of this process name.
 pub(crate) struct Home {
     pub(crate) dir: PathBuf,

@@ -2,7 +2,7 @@
 
 use kms_client::{AwsKms, Kms, KmsKeyId, Login, Patience};
 
-use crate::home::{Home, alone};
+use crate::home::{Home, alone, is_alone};
 use crate::moto::Moto;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/envol-volume";
@@ -25,7 +25,7 @@ async fn asks_kms(profile: Option<&str>) {
 
 /// Runs itself with the variables, which only whoever has started moto knows.
 fn with_moto(test: &str, variables: &[&str], more: &[(&str, &str)]) -> Option<Home> {
-    if std::env::var_os("KMS_CLIENT_TEST_HOME").is_some() {
+    if is_alone() {
         return alone(test, &[]);
     }
     let moto = Moto::start();

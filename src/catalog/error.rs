@@ -82,7 +82,9 @@ impl CatalogError {
         if source.answer != Answer::AccessDenied {
             return Self::Kms(source);
         }
-        let of_grant = grant.map_or_else(String::new, |grant| format!(" (its {})", grant.doubt()));
+        let of_grant = grant.map_or_else(String::new, |VolumeGrant { id, grantee, .. }| {
+            format!(" (grant {id} allows it to {grantee} alone, if it still stands and no policy overrules it)")
+        });
         Self::Forbidden(Box::new(Forbidden { key: key.to_owned(), who: who.to_owned(), of_grant, source }))
     }
 

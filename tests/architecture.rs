@@ -25,7 +25,7 @@ const CONFINED: [(&str, &str); 6] = [
     ("fuser::", "src/fuse"),
     ("aws_sdk", "kms-client"),
     ("aws_config", "kms-client"),
-    ("axum::", "local-kms"),
+    ("hyper::", "local-kms"),
     ("redb::", "local-kms"),
     ("process::exit", "nowhere"),
 ];
@@ -130,7 +130,7 @@ fn has(tree: &str, name: &str) -> bool {
 #[test]
 fn without_the_local_kms_there_is_no_server_and_no_database_in_the_tree() {
     let (with, without) = (tree(&[]), tree(&["--no-default-features"]));
-    for name in ["axum", "redb", "local-kms"] {
+    for name in ["redb", "local-kms"] {
         assert!(has(&with, name), "{name} should be there by default");
         assert!(!has(&without, name), "{name} is there without the feature local-kms");
     }

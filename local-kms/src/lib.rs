@@ -25,6 +25,7 @@ mod authorization;
 mod blob;
 mod ciphertext;
 mod clock;
+mod connections;
 mod durable_file;
 mod encryption_context;
 mod error;

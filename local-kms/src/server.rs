@@ -8,19 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin;
 use crate::clock::Clock;
+use crate::connections::serve_connections;
 use crate::error::KmsError;
 use crate::kms::{Kms, OpenError};
 use crate::operations::apply_due;
-use crate::protocol;
 use crate::settings::{DEFAULT_LISTEN, Settings};
 
-/// How long connections may take to end after a shutdown was asked for; requests are answered in far less.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// Keys are also deleted and rotated while nobody calls, and last uses saved; a call never sees a key that should be gone.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -45,8 +42,6 @@ pub enum ServeError {
     RemoteListen { listen: SocketAddr },
     #[error("cannot listen on {listen}; is another server using the port?")]
     Listen { listen: SocketAddr, source: io::Error },
-    #[error("the listener failed")]
-    Serve(#[source] io::Error),
 }
 
 /// Serves the KMS in `dir` until `shutdown` completes. `on_listening` gets the address once connections are accepted.
@@ -76,32 +71,13 @@ pub async fn serve(
     on_listening(address);
 
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&kms)));
-    let (stopping, stopped) = oneshot::channel();
-    let serving = axum::serve(listener, protocol::service(Arc::clone(&kms))).with_graceful_shutdown(async move {
-        shutdown.await;
-        let _ = stopping.send(());
-    });
-    let outcome = tokio::select! {
-        outcome = serving.into_future() => outcome.map_err(ServeError::Serve),
-        () = grace_over(stopped) => {
-            tracing::warn!("some connections did not end within {} s and were dropped", SHUTDOWN_GRACE.as_secs());
-            Ok(())
-        }
-    };
+    serve_connections(&listener, &kms, shutdown).await;
     housekeeping.abort();
     administration.abort();
     if let Err(error) = kms.save_usages() {
         tracing::warn!("the last uses of keys are not saved: {error}");
     }
-    outcome
-}
-
-async fn grace_over(stopped: oneshot::Receiver<()>) {
-    if stopped.await.is_ok() {
-        sleep(SHUTDOWN_GRACE).await;
-    } else {
-        std::future::pending::<()>().await;
-    }
+    Ok(())
 }
 
 async fn administer(kms: Arc<Kms>) {

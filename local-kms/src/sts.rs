@@ -3,7 +3,7 @@
 
 use std::io;
 
-use axum::http::StatusCode;
+use http::StatusCode;
 use jiff::SignedDuration;
 use zeroize::Zeroizing;
 

@@ -47,7 +47,7 @@ fn a_refusal_has_a_type_and_the_message_if_there_is_one() {
     assert_eq!(answer.json(), json!({ "__type": "NotFoundException", "message": "Invalid keyId 'fake-key-id'" }));
     let answer = client.call("Decrypt", &json!({ "CiphertextBlob": "AAAA" }));
     assert_eq!((answer.status, answer.json()), (400, json!({ "__type": "InvalidCiphertextException" })));
-    let answer = client.call("PutKeyPolicy", &json!({}));
+    let answer = client.call("GetPublicKey", &json!({}));
     assert_eq!((answer.status, answer.json()), (400, json!({ "__type": "UnknownOperationException" })));
 }
 

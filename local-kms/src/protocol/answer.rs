@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use axum::body::Bytes;
-use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, header};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, StatusCode, header};
 use serde_json::json;
 use zeroize::Zeroizing;
 

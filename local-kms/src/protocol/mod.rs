@@ -6,11 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, Response, header};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -24,23 +23,16 @@ const MAX_BODY_LEN: usize = 1024 * 1024;
 /// How long a body may take: a client that trickles does not hold a connection for ever.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
-pub(crate) fn service(kms: Arc<Kms>) -> IntoMakeServiceWithConnectInfo<Router, SocketAddr> {
-    Router::new().fallback(handle).with_state(kms).into_make_service_with_connect_info()
-}
-
-async fn handle(
-    State(kms): State<Arc<Kms>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response<Body> {
+/// Whatever the request is, there is an answer.
+pub(crate) async fn handle(kms: Arc<Kms>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let request_id = Uuid::new_v4().to_string();
     let (head, body) = request.into_parts();
     let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let operation = target.and_then(|target| target.strip_prefix(TARGET_PREFIX)).unwrap_or_default().to_owned();
-    let answer = match timeout(BODY_DEADLINE, to_bytes(body, MAX_BODY_LEN)).await {
+    let answer = match timeout(BODY_DEADLINE, Limited::new(body, MAX_BODY_LEN).collect()).await {
         Err(_) => Answer::too_slow(),
         Ok(Err(_)) => Answer::too_large(),
-        Ok(Ok(body)) => {
+        Ok(Ok(collected)) => {
             if let Some(latency) = kms.faults.latency(&operation) {
                 sleep(latency).await;
             }
@@ -48,6 +40,7 @@ async fn handle(
                 Some(OutageAnswer::Silence) => std::future::pending().await,
                 Some(outage) => Answer::out(outage),
                 None => {
+                    let body = collected.to_bytes();
                     let received = Received { head, body, peer, request_id: request_id.clone() };
                     // State and audit log are files; they block.
                     let answered = tokio::task::spawn_blocking(move || answer::answer(&kms, &received)).await;
@@ -56,7 +49,7 @@ async fn handle(
             }
         }
     };
-    let mut response = Response::new(Body::from(answer.body));
+    let mut response = Response::new(Full::new(answer.body));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));

@@ -1,7 +1,7 @@
 //! The Authorization header:
 //! `AWS4-HMAC-SHA256 Credential=ID/DATE/REGION/SERVICE/aws4_request, SignedHeaders=a;b, Signature=HEX`.
 
-use axum::http::HeaderMap;
+use http::HeaderMap;
 
 use super::{Scope, SignatureError, canonical};
 

@@ -1,6 +1,6 @@
 //! The canonical request: the bytes whose hash is signed.
 
-use axum::http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
 use super::{SignatureError, SignedRequest, hex};

@@ -8,8 +8,8 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-use axum::http::HeaderMap;
 use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};

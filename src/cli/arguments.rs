@@ -223,4 +223,21 @@ pub(super) enum Kms {
     /// Make the server slow, throttle, or be out, for drills
     #[command(subcommand)]
     Fault(super::kms::Fault),
+    /// Show the audit log, oldest first; with --json each record as it is stored, one a line
+    ///
+    /// It can be read whether the KMS is served or not. The records have the shape of CloudTrail's, so that with
+    /// --json, which prints JSON lines here, they suit jq and what reads CloudTrail.
+    Audit {
+        /// Go on with what comes, until interrupted
+        #[arg(long)]
+        follow: bool,
+
+        /// Only what touched or named this key (id or ARN), or named this alias (name or ARN)
+        #[arg(long)]
+        key: Option<String>,
+
+        /// Only what has this pair in an encryption context; may be given several times, then all must be there
+        #[arg(long, value_name = "NAME=VALUE", value_parser = super::kms::parse_pair)]
+        context: Vec<(String, String)>,
+    },
 }

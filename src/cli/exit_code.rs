@@ -123,7 +123,7 @@ impl ExitStatus {
     }
 
     #[cfg(feature = "local-kms")]
-    fn of_kms_open(error: &OpenError) -> Self {
+    pub(super) fn of_kms_open(error: &OpenError) -> Self {
         match error {
             OpenError::NotInitialised { .. } => Self::NoSuchThing,
             OpenError::InUse { .. } => Self::Busy,

@@ -21,13 +21,7 @@ impl Output {
         } else {
             writeln!(out, "{}", text.trim_end())
         };
-        // A closed pipe is the reader's choice.
-        match written.and_then(|()| out.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(CliError::new(super::exit_code::ExitStatus::Unexpected, format!("cannot print: {error}")))
-            }
-            _ => Ok(()),
-        }
+        printed(written.and_then(|()| out.flush()))
     }
 
     pub(super) fn failure(&self, error: &CliError) -> ExitCode {
@@ -49,5 +43,15 @@ impl Output {
         if !self.json && io::stderr().is_terminal() {
             eprintln!("envol: {message}");
         }
+    }
+}
+
+/// A closed pipe is the reader's choice.
+pub(super) fn printed(written: io::Result<()>) -> Result<(), CliError> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::new(super::exit_code::ExitStatus::Unexpected, format!("cannot print: {error}")))
+        }
+        _ => Ok(()),
     }
 }

@@ -146,7 +146,7 @@ pub(in crate::cli) enum OutageAnswer {
 }
 
 /// The value may hold `=`; the key may not.
-fn parse_pair(text: &str) -> Result<(String, String), String> {
+pub(in crate::cli) fn parse_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as KEY=VALUE".to_owned()),

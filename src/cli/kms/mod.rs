@@ -1,13 +1,14 @@
 //! `envol kms`: the local KMS.
 
 mod arguments;
+mod audit;
 mod fault;
 mod principal;
 mod simulate;
 
-use local_kms::{InitOptions, ServeOptions};
+use local_kms::{AuditFilter, InitOptions, ServeOptions};
 
-pub(super) use arguments::{Fault, Principal, Simulate};
+pub(super) use arguments::{Fault, Principal, Simulate, parse_pair};
 
 use super::arguments::Kms;
 use super::error::CliError;
@@ -35,6 +36,10 @@ pub(super) fn run(root: &Root, verb: &Kms, output: &Output) -> Result<(), CliErr
             let listening = |address| eprintln!("envol: the local KMS listens on http://{address}");
             let served = runtime.block_on(local_kms::serve(&root.kms(), options, interrupted(), listening));
             served.map_err(|error| failed(ExitStatus::of_kms_serve(&error), &error))
+        }
+        Kms::Audit { follow, key, context } => {
+            let filter = AuditFilter { key: key.clone(), context: context.clone() };
+            audit::run(&root.kms(), &filter, *follow, output)
         }
     }
 }

@@ -75,9 +75,8 @@ impl Reader<'_> {
             }
             let next = files.next(reading.as_ref())?;
             if next.is_some() || self.until.is_none() {
-                // Nothing is appended to a file with a successor, but until there was one, something may have been.
-                if let Some(mut file) = reading
-                    && (self.read_lines(&mut file)?.is_break() || self.line(&file.line).is_break())
+                if let Some(file) = reading
+                    && self.finish(file)?.is_break()
                 {
                     return Ok(());
                 }
@@ -89,6 +88,12 @@ impl Reader<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Nothing is appended to a file with a successor, but until there was one, something may have been.
+    fn finish(&mut self, mut file: LogFile) -> io::Result<ControlFlow<()>> {
+        let read = self.read_lines(&mut file)?;
+        Ok(if read.is_break() { read } else { self.line(&file.line) })
     }
 
     /// Reads to the end. A line without an end stays in `file.line`: the rest of it may still come.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::super::fixture::{Fixture, line, number_of, record};
-use super::{AuditFilter, AuditSummary, CURRENT, OpenError, read_audit};
+use super::{AuditFilter, AuditSummary, CURRENT, Files, OpenError, Reader, read_audit};
 
 /// A record is seen long before, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -167,6 +167,35 @@ fn following_waits_for_the_rest_of_a_line_and_for_a_file_that_is_full_already() 
     append_text(&current, &line(4));
     follower.expect(4..5);
     assert_eq!(follower.stop(), AuditSummary { torn_lines: 1 });
+}
+
+#[test]
+fn what_was_appended_between_a_look_at_the_end_and_the_rotation_is_not_missed() {
+    let fixture = Fixture::new();
+    let current = fixture.path().join(CURRENT);
+    append_text(&current, &line(0));
+    let mut numbers = Vec::new();
+    let mut reader = Reader {
+        filter: &AuditFilter::default(),
+        until: None,
+        on_record: &mut |read| {
+            numbers.push(number_of(read.record));
+            ControlFlow::Continue(())
+        },
+        summary: AuditSummary::default(),
+    };
+    let mut files = Files { dir: fixture.path().to_owned(), after: None };
+    let mut file = files.next(None).unwrap().unwrap();
+    assert!(reader.read_lines(&mut file).unwrap().is_continue());
+    assert!(files.next(Some(&file)).unwrap().is_none());
+    append_text(&current, &line(1));
+    fs::rename(&current, fixture.path().join("audit-20261124T172028.123Z.jsonl")).unwrap();
+    assert!(files.next(Some(&file)).unwrap().is_none());
+    append_text(&current, &line(2));
+    let next = files.next(Some(&file)).unwrap().unwrap();
+    assert!(reader.finish(file).unwrap().is_continue());
+    assert!(reader.finish(next).unwrap().is_continue());
+    assert_eq!(numbers, [0, 1, 2]);
 }
 
 #[test]

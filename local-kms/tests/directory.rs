@@ -35,7 +35,7 @@ fn only_the_owner_can_read_it() {
     drop(Server::start(&dir));
     assert_eq!(mode(&dir), 0o700);
     assert_eq!(mode(&dir.join("aws")), 0o700);
-    let files = ["root.key", "state.redb", "server.json", "audit.jsonl", "aws/config", "aws/credentials"];
+    let files = ["root.key", "state.redb", "server.json", "audit.jsonl", "admin.sock", "aws/config", "aws/credentials"];
     for file in files {
         assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
     }
@@ -55,10 +55,11 @@ fn the_export_lines_are_absolute_quoted_and_name_the_administrator() {
         format!("AWS_SHARED_CREDENTIALS_FILE={}/aws/credentials", dir.display()),
         "AWS_PROFILE=envol-admin".to_owned(),
         "AWS_ENDPOINT_URL_KMS=http://127.0.0.1:4600".to_owned(),
+        "AWS_ENDPOINT_URL_STS=http://127.0.0.1:4600".to_owned(),
     ] {
         assert!(env.lines().any(|found| found == line), "{line} in\n{env}");
     }
-    assert_eq!(made.export_lines().len(), 4);
+    assert_eq!(made.export_lines().len(), 5);
 }
 
 #[test]
@@ -100,7 +101,7 @@ fn a_second_init_remembers_and_can_change_the_address_but_not_the_region() {
 fn init_answers_while_a_server_runs() {
     let dir = made();
     let _server = Server::start(dir.path());
-    assert_eq!(init(dir.path(), &InitOptions::default()).unwrap().export_lines().len(), 4);
+    assert_eq!(init(dir.path(), &InitOptions::default()).unwrap().export_lines().len(), 5);
     fs::remove_file(dir.path().join("aws/config")).unwrap();
     let error = init(dir.path(), &InitOptions::default()).unwrap_err();
     assert!(matches!(error, InitError::Open(OpenError::InUse { .. })), "{error}");

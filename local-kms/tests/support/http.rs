@@ -42,8 +42,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn admin(dir: &Path, address: SocketAddr) -> Self {
+        Self::named(dir, address, "envol-admin")
+    }
+
+    pub(crate) fn named(dir: &Path, address: SocketAddr, profile: &str) -> Self {
         let text = std::fs::read_to_string(dir.join("aws/credentials")).unwrap();
-        let section = text.split("[envol-admin]").nth(1).unwrap();
+        let section = text.split(&format!("[{profile}]")).nth(1).unwrap();
         let value = |name: &str| {
             let line = section.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.trim_start_matches(" = ").to_owned()

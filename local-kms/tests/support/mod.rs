@@ -75,7 +75,9 @@ pub(crate) fn aws_client(program: &str, dir: &Path, server: &Server) -> Command 
         let (name, value) = line.strip_prefix("export ").unwrap().split_once('=').unwrap();
         command.env(name, value.trim_matches('\''));
     }
-    command.env("AWS_ENDPOINT_URL_KMS", format!("http://{}", server.address));
+    for service in ["KMS", "STS"] {
+        command.env(format!("AWS_ENDPOINT_URL_{service}"), format!("http://{}", server.address));
+    }
     command.envs([("AWS_MAX_ATTEMPTS", "1"), ("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_PAGER", "")]);
     command
 }

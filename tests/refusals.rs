@@ -320,7 +320,8 @@ fn create_without_a_willing_kms_writes_nothing() {
     refused("no KMS", &[5], "", create(&[], "alias/test", &[]));
     host.start_kms();
     // The control: the same command, with a profile that is there.
-    create(&[], "alias/test", &["--kms-profile", "envol-volume"]).expect_code(0);
+    let grantee = ["--kms-profile", "envol-volume", "--grantee", "arn:aws:iam::111122223333:user/envol-volume"];
+    create(&[], "alias/test", &grantee).expect_code(0);
     assert!(backing.exists());
 }
 

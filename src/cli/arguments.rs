@@ -195,7 +195,7 @@ pub(super) enum Bench {
 #[cfg(feature = "local-kms")]
 #[derive(Debug, Subcommand)]
 pub(super) enum Kms {
-    /// Make the local KMS's directory and two AWS profiles; prints the lines that make the AWS CLI use them
+    /// Make the local KMS's directory and an AWS profile for each principal; prints the lines that make the AWS CLI use them
     Init {
         /// Address that `serve` listens on [default: 127.0.0.1:4599]
         #[arg(long, value_name = "ADDRESS:PORT")]

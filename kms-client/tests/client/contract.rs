@@ -27,7 +27,7 @@ pub(crate) struct Known {
 }
 
 /// As AWS documents it (<https://docs.aws.amazon.com/kms/latest/APIReference/API_Operations.html>).
-const AWS: Known = Known {
+pub(crate) const AWS: Known = Known {
     wrong_key: Answer::WrongCiphertext,
     wrong_secret: Err(Answer::Unauthenticated),
     create_grant: Ok(()),
@@ -35,9 +35,6 @@ const AWS: Known = Known {
     key_policy: Ok(()),
     states_count: true,
 };
-
-/// Has neither grants nor key policies: `UnknownOperationException`.
-pub(crate) const LOCAL_KMS: Known = Known { create_grant: Err(Answer::Other), key_policy: Err(Answer::Other), ..AWS };
 
 /// Checks no signature, takes a wrong key for a denial, does not miss a grant, and lets a key in any state work.
 pub(crate) const MOTO: Known =

@@ -3,7 +3,7 @@
 use local_kms::{InitOptions, ServeOptions};
 use tokio::sync::oneshot;
 
-use crate::contract::{LOCAL_KMS, connect, contract, furnish};
+use crate::contract::{AWS, connect, contract, furnish};
 use crate::home::{Home, alone};
 
 #[tokio::test]
@@ -30,8 +30,8 @@ async fn keeps_the_contract() {
     let endpoint = format!("http://{}", listens.await.expect("the server says where it listens"));
     write_profiles(&home, &endpoint);
 
-    let peer = furnish("envol-admin", "impostor", LOCAL_KMS).await;
-    let (kms, admin) = (connect("envol-volume").await, connect("envol-admin").await);
+    let peer = furnish("envol-admin", "impostor", AWS).await;
+    let (kms, admin) = (connect("envol-admin").await, connect("envol-admin").await);
     contract(&kms, &admin, peer).await;
     let _ = stop.send(());
     serving.await.expect("the server ends").expect("without an error");

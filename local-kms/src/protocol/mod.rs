@@ -33,10 +33,12 @@ pub(crate) async fn handle(kms: Arc<Kms>, peer: SocketAddr, request: Request<Inc
         Err(_) => Answer::too_slow(),
         Ok(Err(_)) => Answer::too_large(),
         Ok(Ok(collected)) => {
-            if let Some(latency) = kms.faults.latency(&operation) {
+            // STS, which has no target, is no part of what fails.
+            let is_kms = !operation.is_empty();
+            if let Some(latency) = kms.faults.latency(&operation).filter(|_| is_kms) {
                 sleep(latency).await;
             }
-            match kms.faults.outage(&operation) {
+            match kms.faults.outage(&operation).filter(|_| is_kms) {
                 Some(OutageAnswer::Silence) => std::future::pending().await,
                 Some(outage) => Answer::out(outage),
                 None => {

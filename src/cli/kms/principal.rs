@@ -55,16 +55,22 @@ fn read(path: &Path) -> Result<String, CliError> {
 }
 
 fn created(principal: &Value) -> String {
-    let (arn, profile) = (word(&principal["arn"]), word(&principal["profile"]));
-    format!("{arn}\nprofile {profile}: aws --profile {profile} …, envol … --kms-profile {profile}")
+    let (name, profile) = (word(&principal["principal"]), word(&principal["profile"]));
+    let arn = word(&principal["arn"]);
+    let who = if arn.starts_with("arn:") { arn } else { name };
+    format!("{who}\nprofile {profile}: aws --profile {profile} …, envol … --kms-profile {profile}")
 }
 
 fn table(principals: &[Value]) -> String {
-    let mut text = format!("{:<46} {:<24} {}\n", "PRINCIPAL", "PROFILE", "POLICIES");
+    let width =
+        |member: &str| principals.iter().map(|principal| word(&principal[member]).len()).max().unwrap_or(0).max(9);
+    let (names, profiles) = (width("principal"), width("profile"));
+    let mut text = format!("{:<names$}  {:<profiles$}  {}\n", "PRINCIPAL", "PROFILE", "POLICIES");
     for principal in principals {
         let policies = words(&principal["policies"]);
         let policies = if policies.is_empty() { "-" } else { &policies };
-        text += &format!("{:<46} {:<24} {policies}\n", word(&principal["principal"]), word(&principal["profile"]));
+        let (name, profile) = (word(&principal["principal"]), word(&principal["profile"]));
+        text += &format!("{name:<names$}  {profile:<profiles$}  {policies}\n");
     }
     text
 }

@@ -26,7 +26,7 @@ fn explained(answer: &Value) -> String {
     let via = answer["via_service"].as_str().map(|service| format!(" through {service}")).unwrap_or_default();
     let mut text = format!(
         "{decision}: {}\n\n{}{via}\n{} on {}\n",
-        word(&answer["reason"]),
+        word(&answer["reason"]).trim_start_matches("because "),
         word(&answer["principal"]),
         word(&answer["action"]),
         word(&answer["resource"])

@@ -53,6 +53,7 @@ impl WrappingAlgorithm {
     }
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct WrappingKeySpec(KeySize);
 
 impl WrappingKeySpec {

@@ -146,10 +146,7 @@ fn assume_role(kms: &Kms, origin: &Origin, form: &Form) -> Result<Zeroizing<Stri
         policy,
     })
     .map_err(|error| Refusal { code: "InternalFailure", message: error.to_string() })?;
-    let (account, role_name) = match &id {
-        PrincipalId::Role { account_id, name } => (account_id, name),
-        _ => return Err(denied()),
-    };
+    let PrincipalId::Role { account_id: account, name: role_name } = &id else { return Err(denied()) };
     Ok(Zeroizing::new(format!(
         "<Credentials><AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken>\
          <Expiration>{}</Expiration></Credentials><AssumedRoleUser><AssumedRoleId>{}:{name}</AssumedRoleId>\

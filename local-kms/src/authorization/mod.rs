@@ -14,7 +14,7 @@ pub(crate) use grant::{Child, GrantOutcome};
 
 /// Operations that a caller of another account never may (KMS Developer Guide, "Permissions reference": "Cross-account
 /// use: No").
-const OWN_ACCOUNT_ONLY: [&str; 24] = [
+const OWN_ACCOUNT_ONLY: [&str; 26] = [
     "CancelKeyDeletion",
     "CreateAlias",
     "CreateKey",
@@ -31,6 +31,7 @@ const OWN_ACCOUNT_ONLY: [&str; 24] = [
     "ImportKeyMaterial",
     "ListAliases",
     "ListKeyPolicies",
+    "ListKeyRotations",
     "ListKeys",
     "ListResourceTags",
     "PutKeyPolicy",
@@ -38,6 +39,7 @@ const OWN_ACCOUNT_ONLY: [&str; 24] = [
     "ScheduleKeyDeletion",
     "TagResource",
     "UntagResource",
+    "UpdateAlias",
     "UpdateKeyDescription",
 ];
 

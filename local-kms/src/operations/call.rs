@@ -78,6 +78,8 @@ impl<'a> Call<'a> {
         action: &str,
     ) -> Result<KeyRecord, KmsError> {
         let account = &self.kms.account;
+        // Of this key, not of one that the call named before.
+        self.facts.remove("kms:RequestAlias");
         let id = match self.reference(text)? {
             KeyReference::Key(id) => id,
             KeyReference::Alias(name) => {
@@ -181,10 +183,17 @@ impl<'a> Call<'a> {
     }
 
     /// Whether the caller would lack the permission `action` if the key had other rules.
-    pub(super) fn would_be_denied(&self, rules: &KeyRules, action: &str, key: &KeyRecord) -> bool {
+    pub(super) fn would_be_denied(
+        &self,
+        lookup: &impl Lookup,
+        rules: &KeyRules,
+        action: &str,
+        key: &KeyRecord,
+    ) -> Result<bool, KmsError> {
         let mut context = self.facts.clone();
         self.caller.describe(&mut context);
-        matches!(self.ask(action, &self.arn(key), &context, Some(rules)), Decision::Denied(_))
+        describe_key(key, lookup, &mut context)?;
+        Ok(matches!(self.ask(action, &self.arn(key), &context, Some(rules)), Decision::Denied(_)))
     }
 
     /// The right to retire comes from the grant, whatever policies allow; but what they deny stays denied.

@@ -108,7 +108,9 @@ impl Operation for CreateKey {
             rotation: None,
             materials: Vec::new(),
         };
-        let policy = self.policy.as_deref().map(|policy| check_policy(call, policy, bypasses, &key)).transpose()?;
+        let reading = call.kms.state.read_newest()?;
+        let policy = self.policy.as_deref().map(|policy| check_policy(call, &reading, policy, bypasses, &key));
+        let policy = policy.transpose()?;
         let material = match origin {
             KeyOrigin::External => None,
             KeyOrigin::AwsKms => Some(call.kms.seal_new_material(key.id)?),

@@ -51,14 +51,7 @@ impl Operation for DeleteImportedKeyMaterial {
                 None => key.material,
             };
             if let Some(id) = id {
-                let waits = key.material_record(id).is_some_and(|material| material.current_since.is_none());
-                if waits {
-                    // Nothing was ever encrypted with it: the key does not miss it.
-                    writing.remove_material(key.id, id)?;
-                    key.materials.retain(|material| material.id != id);
-                } else {
-                    forget_material(writing, &mut key, id)?;
-                }
+                forget_material(writing, &mut key, id)?;
                 writing.put_key(&key)?;
             }
             let key_id = call.arn(&key);

@@ -41,6 +41,7 @@ impl Operation for GetKeyRotationStatus {
         let key_id = constraints.key_id("keyId", self.key_id.as_deref());
         constraints.check()?;
         let key = call.key(&call.kms.state.read()?, key_id)?;
+        call.require_own_material(&key)?;
         // A key that waits for its deletion is not rotated, and says so; cancelled, it goes on as before.
         let rotation = key.rotation.filter(|_| !matches!(key.state, KeyState::PendingDeletion { .. }));
         Ok(Response {

@@ -10,7 +10,7 @@ use crate::authorization::KeyRules;
 use crate::error::KmsError;
 use crate::key_policy::POLICY_NAME;
 use crate::policy::{Policy, PolicyKind};
-use crate::state::KeyRecord;
+use crate::state::{KeyRecord, Lookup};
 
 /// AWS: the size of a key policy.
 const MAX_POLICY_LEN: usize = 32 * 1024;
@@ -52,7 +52,7 @@ impl Operation for PutKeyPolicy {
         let kms = call.kms;
         kms.state.write(|writing| {
             let key = call.key(writing, key_id)?;
-            let policy = check_policy(call, self.policy.as_deref().unwrap_or_default(), bypasses, &key)?;
+            let policy = check_policy(call, writing, self.policy.as_deref().unwrap_or_default(), bypasses, &key)?;
             writing.put_key_policy(key.id, policy)?;
             Ok(Done {})
         })
@@ -80,7 +80,8 @@ pub(super) fn check_policy_name(name: Option<&str>) -> Result<(), KmsError> {
 
 /// The policy, if it is one and, unless told otherwise, lets the caller change it again.
 pub(super) fn check_policy<'p>(
-    call: &mut Call,
+    call: &Call,
+    lookup: &impl Lookup,
     text: &'p str,
     bypasses_safety_check: bool,
     key: &KeyRecord,
@@ -94,7 +95,7 @@ pub(super) fn check_policy<'p>(
     let policy =
         Policy::parse(text, PolicyKind::Resource).map_err(|error| KmsError::MalformedPolicy(error.to_string()))?;
     let rules = KeyRules { policy, grants: Vec::new() };
-    if !bypasses_safety_check && call.would_be_denied(&rules, "PutKeyPolicy", key) {
+    if !bypasses_safety_check && call.would_be_denied(lookup, &rules, "PutKeyPolicy", key)? {
         return Err(KmsError::MalformedPolicy(
             "The new key policy will not allow you to update the key policy in the future.".to_owned(),
         ));

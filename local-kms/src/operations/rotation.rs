@@ -61,9 +61,14 @@ fn expired_materials(key: &KeyRecord, now: Timestamp) -> Vec<MaterialId> {
     key.materials.iter().filter(expired).map(|material| material.id).collect()
 }
 
-/// Destroys an imported material; the key waits until it is imported again. The caller puts the key.
+/// Destroys an imported material; the key waits until it is imported again. One that never encrypted anything, since it
+/// was pending rotation, the key does not miss. The caller puts the key.
 pub(super) fn forget_material(writing: &Writing, key: &mut KeyRecord, id: MaterialId) -> Result<(), KmsError> {
     writing.remove_material(key.id, id)?;
+    if key.material_record(id).is_some_and(|material| material.current_since.is_none()) {
+        key.materials.retain(|material| material.id != id);
+        return Ok(());
+    }
     if let Some(import) = key.material_record(id).and_then(|material| material.import.as_mut()) {
         import.present = false;
         import.expires = None;

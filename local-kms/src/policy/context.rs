@@ -17,6 +17,10 @@ impl Context {
         self.0.insert(key.as_ref().to_lowercase(), values);
     }
 
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.0.remove(&key.to_lowercase());
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<&[String]> {
         self.0.get(&key.to_lowercase()).map(Vec::as_slice)
     }

@@ -113,7 +113,7 @@ impl Request {
     }
 }
 
-fn handle(kms: &Kms, request: &Request) -> Result<Value, AdminError> {
+pub(crate) fn handle(kms: &Kms, request: &Request) -> Result<Value, AdminError> {
     match request {
         Request::CreatePrincipal { name, acting_for, trusts, trust_policy } => {
             principals::create(kms, name, acting_for.as_deref(), trusts, trust_policy.as_deref())

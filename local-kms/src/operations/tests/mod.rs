@@ -3,8 +3,27 @@
 mod aliases;
 mod audit_log;
 mod ciphertexts;
+mod first_version;
+mod grant_limits;
+mod grant_lists;
+mod grants;
+mod grants_end;
+mod imports;
+mod imports_of_more_material;
+mod key_descriptions;
+mod key_policies;
 mod key_states;
 mod keys;
+mod last_usage;
+mod managed_keys;
+mod policies;
+mod policy_callers;
+mod policy_conditions;
+mod principals;
+mod propagation;
+mod rotation;
+mod rotation_lists;
+mod tags;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,10 +38,14 @@ use super::call;
 use crate::audit::Origin;
 use crate::clock::Clock;
 use crate::kms::Kms;
+use crate::principals::Caller;
 use crate::{InitOptions, init};
 
 const START: &str = "2026-11-22T01:03:44Z";
+/// The same as responses write it.
+const START_S: f64 = 1_795_309_424.0;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const DAY_S: f64 = 86_400.0;
 
 struct Fixture {
     kms: Kms,
@@ -52,17 +75,23 @@ impl Fixture {
         self.now_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
-    fn raw_as(&self, who: &str, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
-        let caller = self.kms.caller_named(who);
-        let origin = Origin {
-            caller: &caller,
+    fn origin<'a>(&self, caller: &'a Caller) -> Origin<'a> {
+        Origin {
+            caller,
             source_ip: "127.0.0.1".into(),
             user_agent: Some("test".into()),
             request_id: "request".into(),
             received: self.kms.clock.unmoved(),
             region: "us-east-1",
-        };
-        match call(&self.kms, &origin, operation, body) {
+        }
+    }
+
+    fn raw_as(&self, who: &str, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
+        self.raw_by(&self.kms.caller_named(who), operation, body)
+    }
+
+    fn raw_by(&self, caller: &Caller, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
+        match call(&self.kms, &self.origin(caller), operation, body) {
             Ok(body) => Ok(serde_json::from_slice(&body).unwrap()),
             Err(error) => Err((error.code(), error.to_string())),
         }

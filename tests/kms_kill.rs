@@ -34,7 +34,7 @@ struct Expected {
 
 impl Expected {
     /// Whether it was acknowledged; if not, both what was and what was asked for may be.
-    fn change(&mut self, client: &Client, thing: (&str, &'static str), value: Value, call: (&str, Value)) -> bool {
+    fn change(&mut self, client: &Client, thing: (&str, &'static str), value: Value, call: &(&str, Value)) -> bool {
         let thing = (thing.0.to_owned(), thing.1);
         let possible = self.values.entry(thing).or_insert_with(|| vec![Value::Null]);
         possible.push(value);
@@ -103,7 +103,7 @@ fn write_until_gone(client: &Client) -> Expected {
             ("state", json!("Disabled"), ("DisableKey", json!({ "KeyId": key }))),
         ];
         for (aspect, value, call) in changes {
-            if !expected.change(client, (&key, aspect), value, call) {
+            if !expected.change(client, (&key, aspect), value, &call) {
                 return expected;
             }
         }

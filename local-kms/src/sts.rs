@@ -17,6 +17,10 @@ const DEFAULT_DURATION_S: i64 = 3600;
 /// AWS: one session policy.
 const MAX_POLICY_LEN: usize = 2048;
 
+/// What AWS would narrow or mark a session by, and this server would not: refused rather than left out.
+const UNSUPPORTED: [&str; 6] =
+    ["PolicyArns.", "Tags.", "TransitiveTagKeys.", "SerialNumber", "SourceIdentity", "ProvidedContexts."];
+
 /// Why a call is refused.
 struct Refusal {
     code: &'static str,
@@ -96,6 +100,9 @@ fn caller_identity(origin: &Origin) -> Zeroizing<String> {
 
 fn assume_role(kms: &Kms, origin: &Origin, form: &Form) -> Result<Zeroizing<String>, Refusal> {
     let invalid = |message: String| Refusal { code: "ValidationError", message };
+    if let Some((name, _)) = form.iter().find(|(name, _)| UNSUPPORTED.iter().any(|begin| name.starts_with(begin))) {
+        return Err(invalid(format!("{name} is not supported by this server.")));
+    }
     let role_arn = value(form, "RoleArn").ok_or_else(|| invalid("RoleArn is required.".to_owned()))?;
     let name = value(form, "RoleSessionName").ok_or_else(|| invalid("RoleSessionName is required.".to_owned()))?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);

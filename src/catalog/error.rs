@@ -29,7 +29,7 @@ pub enum CatalogError {
     Kms(#[from] KmsError),
 
     #[error(
-        "volume {id} is terminal since {at}: {cause} ({detail}). It stays so when the key comes back: enable the key, \
+        "volume {id} is terminal since {at}: {cause} ({detail}). It stays so when the key comes back: allow the key again, \
          create a new volume, and restore the database from a backup"
     )]
     Terminal { id: VolumeId, cause: String, detail: String, at: Timestamp },

@@ -119,7 +119,7 @@ fn verification(live: &LiveStatus) -> String {
 
 fn next_step(volume: &VolumeSummary, live: bool) -> Option<String> {
     match volume.state.as_str() {
-        "terminal" => Some("enable the key, create a new volume, restore the database from a backup".to_owned()),
+        "terminal" => Some("allow the key again, create a new volume, restore the database from a backup".to_owned()),
         "error" if live => Some("detach, mend the cause (is the disk full?), attach again".to_owned()),
         "error" => Some(format!("`envol check {}` says more", volume.volume_id)),
         _ => None,

@@ -59,6 +59,8 @@ pub(crate) struct Kms {
     pub(crate) faults: Faults,
     pub(crate) root_key: RootKey,
     directory: RwLock<Arc<Directory>>,
+    /// Held by the administrator's request that is being answered.
+    pub(crate) administration: Mutex<()>,
     /// Uses that are not in the state yet: one write each would be one sync each.
     recent_usages: Mutex<HashMap<KeyId, LastUsage>>,
 }
@@ -81,6 +83,7 @@ impl Kms {
             faults: Faults::default(),
             root_key,
             directory: RwLock::new(Arc::new(directory)),
+            administration: Mutex::default(),
             recent_usages: Mutex::default(),
         })
     }

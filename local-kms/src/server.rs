@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin;
@@ -20,6 +20,7 @@ use crate::settings::{DEFAULT_LISTEN, Settings};
 
 /// Keys are also deleted and rotated while nobody calls, and last uses saved; a call never sees a key that should be gone.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
+const NO_ADMINISTRATION: &str = "`envol kms principal`, `simulate` and `fault` cannot reach this server";
 
 #[derive(Clone, Debug, Default)]
 pub struct ServeOptions {
@@ -67,22 +68,26 @@ pub async fn serve(
     let bind_error = |source| ServeError::Listen { listen, source };
     let listener = TcpListener::bind(listen).await.map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
-    let administration = tokio::spawn(administer(Arc::clone(&kms)));
+    // Before anybody is told that it serves: they may ask at once.
+    let administration = admin::bind(&kms.dir).inspect_err(|error| tracing::error!("{NO_ADMINISTRATION}: {error}"));
+    let administration = administration.ok().map(|socket| tokio::spawn(administer(Arc::clone(&kms), socket)));
     on_listening(address);
 
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&kms)));
     serve_connections(&listener, &kms, shutdown).await;
     housekeeping.abort();
-    administration.abort();
+    if let Some(administration) = administration {
+        administration.abort();
+    }
     if let Err(error) = kms.save_usages() {
         tracing::warn!("the last uses of keys are not saved: {error}");
     }
     Ok(())
 }
 
-async fn administer(kms: Arc<Kms>) {
-    if let Err(error) = admin::listen(kms).await {
-        tracing::error!("`envol kms principal`, `simulate` and `fault` cannot reach this server: {error}");
+async fn administer(kms: Arc<Kms>, socket: UnixListener) {
+    if let Err(error) = admin::answer(kms, socket).await {
+        tracing::error!("{NO_ADMINISTRATION}: {error}");
     }
 }
 

@@ -10,12 +10,13 @@ mod socket;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use error::AdminError;
-pub(crate) use socket::listen;
+pub(crate) use socket::{answer, bind};
 
 use crate::clock::Clock;
 use crate::faults::FaultKind;
@@ -114,6 +115,8 @@ impl Request {
 }
 
 pub(crate) fn handle(kms: &Kms, request: &Request) -> Result<Value, AdminError> {
+    // One at a time: a change looks at what is there, and then writes state and profiles.
+    let _turn = kms.administration.lock().unwrap_or_else(PoisonError::into_inner);
     match request {
         Request::CreatePrincipal { name, acting_for, trusts, trust_policy } => {
             principals::create(kms, name, acting_for.as_deref(), trusts, trust_policy.as_deref())

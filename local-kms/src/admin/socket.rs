@@ -32,9 +32,9 @@ fn short_path(dir: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd()))
 }
 
-/// Answers until it is aborted. A socket that a killed server left is replaced: the state is locked, so it is ours.
-pub(crate) async fn listen(kms: Arc<Kms>) -> io::Result<()> {
-    let dir = File::open(&kms.dir)?;
+/// From now on requests wait here. A socket that a killed server left is replaced: the state is locked, so it is ours.
+pub(crate) fn bind(dir: &Path) -> io::Result<UnixListener> {
+    let dir = File::open(dir)?;
     let path = short_path(&dir);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -43,6 +43,11 @@ pub(crate) async fn listen(kms: Arc<Kms>) -> io::Result<()> {
     let listener = UnixListener::bind(&path)?;
     // The directory is closed to others already.
     fs::set_permissions(&path, Permissions::from_mode(durable_file::PRIVATE))?;
+    Ok(listener)
+}
+
+/// Answers until it is aborted.
+pub(crate) async fn answer(kms: Arc<Kms>, listener: UnixListener) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         let kms = Arc::clone(&kms);

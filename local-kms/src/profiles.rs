@@ -45,7 +45,9 @@ pub(crate) fn write(dir: &Path, region: &str, directory: &Directory, replace: bo
     Ok(())
 }
 
-/// A role's profile has its sessions made by the first user whom it trusts.
+/// A role's profile has its sessions made by the first user whom it trusts. The AWS CLI keeps them in `~/.aws/cli/cache`,
+/// by the role's ARN and the session's name; that name is of this very role, so that a session of another KMS, or of a
+/// role that was deleted, is not taken for one of its own.
 fn config(principal: &Principal, region: &str, directory: &Directory) -> String {
     let mut section = format!("[profile {}]\nregion = {region}\n", principal.record.id.profile());
     if let (PrincipalId::Role { .. }, Some(trust)) = (&principal.record.id, &principal.record.trust_policy) {
@@ -53,6 +55,7 @@ fn config(principal: &Principal, region: &str, directory: &Directory) -> String 
         let source = trusted.into_iter().find(|id| directory.access_key_of(id).is_some());
         section += &format!("role_arn = {}\n", principal.record.id.arn());
         section += &format!("source_profile = {}\n", source.map_or("envol-admin".to_owned(), |id| id.profile()));
+        section += &format!("role_session_name = {}\n", principal.record.unique_id);
     }
     section
 }

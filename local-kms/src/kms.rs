@@ -269,3 +269,50 @@ pub(crate) fn known(dir: &Path, state: &State, root_key: &RootKey) -> Result<(Ac
     })?;
     Ok((account, directory))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use jiff::Timestamp;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::admin::{self, Request};
+    use crate::principals::{SessionToken, new_session};
+    use crate::{InitOptions, init};
+
+    #[test]
+    fn a_session_is_refused_when_its_time_is_over() {
+        let dir = TempDir::new().unwrap();
+        init(dir.path(), &InitOptions::default()).unwrap();
+        let (name, trusts) = ("role/db".to_owned(), vec!["root".to_owned()]);
+        let create = Request::CreatePrincipal { name, acting_for: None, trusts, trust_policy: None };
+        admin::request(dir.path(), &create).unwrap();
+
+        let now_s = Arc::new(AtomicI64::new(1_800_000_000));
+        let clock = {
+            let now_s = Arc::clone(&now_s);
+            Clock::from_fn(move || Timestamp::from_second(now_s.load(Ordering::SeqCst)).unwrap())
+        };
+        let kms = Kms::open(dir.path(), clock).unwrap();
+        let role: PrincipalId = "role/db".parse().unwrap();
+        let issued = kms.clock.unmoved();
+        let session = new_session(&kms.root_key, |access_key_id, secret| SessionToken {
+            access_key_id,
+            secret,
+            role_unique_id: kms.directory().principal(&role).unwrap().record.unique_id.clone(),
+            role: role.clone(),
+            session_name: "s1".to_owned(),
+            issued,
+            expires: issued + jiff::SignedDuration::from_secs(900),
+            policy: None,
+        });
+        let session = session.unwrap();
+        let identify = || kms.identify(&session.token.access_key_id, Some(session.text.as_str())).map(drop);
+        now_s.fetch_add(899, Ordering::SeqCst);
+        assert_eq!(identify(), Ok(()));
+        now_s.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(identify(), Err(SignatureError::ExpiredToken));
+    }
+}

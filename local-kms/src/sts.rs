@@ -134,7 +134,8 @@ fn assume_role(kms: &Kms, origin: &Origin, form: &Form) -> Result<Zeroizing<Stri
             origin.caller.arn()
         ),
     };
-    let id: PrincipalId = role_arn.parse().map_err(|_| invalid(format!("{role_arn} is invalid")))?;
+    let id: Option<PrincipalId> = role_arn.starts_with("arn:").then(|| role_arn.parse().ok()).flatten();
+    let id = id.ok_or_else(|| invalid(format!("{role_arn} is invalid")))?;
     let directory = kms.directory();
     let role = directory.principal(&id).ok_or_else(denied)?;
     if !may_assume(origin, role, role_arn, value(form, "ExternalId")) {

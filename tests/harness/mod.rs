@@ -142,6 +142,15 @@ impl Host {
         }
     }
 
+    /// As `systemctl stop` does it.
+    pub fn end_kms(&self) {
+        if let Some(mut child) = self.kms.lock().expect("not poisoned").take() {
+            let _ =
+                rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM);
+            let _ = child.wait();
+        }
+    }
+
     /// A command with this host's AWS variables, and none of whoever runs the tests.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program.as_ref());

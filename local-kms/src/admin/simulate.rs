@@ -15,7 +15,7 @@ use crate::kms::Kms;
 use crate::operations::{describe_encryption_context, describe_key, names, rules};
 use crate::policy::{Applies, Context, Effect, Mismatch, StatementOutcome};
 use crate::principals::{Caller, PrincipalId, Session};
-use crate::state::{GrantRecord, KeyRecord, KeyState, Lookup, Reading};
+use crate::state::{GrantRecord, GrantsFor, KeyRecord, KeyState, Lookup, Reading};
 
 /// Permissions of operations that concern no key.
 const WITHOUT_KEY: [&str; 5] = ["CreateKey", "GenerateRandom", "ListAliases", "ListKeys", "ListRetirableGrants"];
@@ -28,7 +28,7 @@ pub(super) fn run(kms: &Kms, simulation: &Simulation) -> Result<Value, AdminErro
     let encryption_context = EncryptionContext(simulation.encryption_context.clone());
     let context = context(kms, &caller, simulation, &reading, key.as_ref(), &encryption_context)?;
     let resource = key.as_ref().map_or_else(|| "*".to_owned(), |key| kms.account.key_arn(key.id));
-    let rules = key.as_ref().map(|key| rules(kms, &reading, key, &caller)).transpose()?;
+    let rules = key.as_ref().map(|key| rules(kms, &reading, key, &caller, GrantsFor::Any)).transpose()?;
     let question = Question {
         account: &kms.account,
         caller: &caller,

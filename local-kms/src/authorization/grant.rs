@@ -5,7 +5,7 @@ use crate::encryption_context::EncryptionContext;
 use crate::state::{GrantConstraints, GrantRecord};
 
 /// Operations that constraints look at: those that have an encryption context.
-const WITH_ENCRYPTION_CONTEXT: [&str; 8] = [
+pub(super) const WITH_ENCRYPTION_CONTEXT: [&str; 8] = [
     "Decrypt",
     "Encrypt",
     "GenerateDataKey",

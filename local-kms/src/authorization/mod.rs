@@ -9,7 +9,7 @@ use crate::account::Account;
 use crate::encryption_context::EncryptionContext;
 use crate::policy::{Applies, Context, Effect, Policy, Request, StatementOutcome};
 use crate::principals::Caller;
-use crate::state::GrantRecord;
+use crate::state::{GrantRecord, GrantsFor};
 pub(crate) use grant::{Child, GrantOutcome};
 
 /// Operations that a caller of another account never may (KMS Developer Guide, "Permissions reference": "Cross-account
@@ -42,6 +42,11 @@ const OWN_ACCOUNT_ONLY: [&str; 26] = [
     "UpdateAlias",
     "UpdateKeyDescription",
 ];
+
+/// Which of the caller's grants a decision has to look at.
+pub(crate) fn grants_for<'a>(action: &str, context: &'a EncryptionContext) -> GrantsFor<'a> {
+    if grant::WITH_ENCRYPTION_CONTEXT.contains(&action) { GrantsFor::Context(context) } else { GrantsFor::Any }
+}
 
 /// What is to be decided.
 pub(crate) struct Question<'a> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::grant_tokens::GrantTokens;
 use crate::audit::{Origin, Trail};
-use crate::authorization::{Child, Decision, Denial, KeyRules, Question, decide};
+use crate::authorization::{Child, Decision, Denial, KeyRules, Question, decide, grants_for};
 use crate::encryption_context::EncryptionContext;
 use crate::error::KmsError;
 use crate::key_policy::default_policy;
@@ -12,7 +12,7 @@ use crate::key_reference::KeyReference;
 use crate::kms::Kms;
 use crate::policy::{Context, Policy, PolicyKind};
 use crate::principals::{Caller, PrincipalId};
-use crate::state::{GrantRecord, KeyId, KeyOrigin, KeyRecord, KeyState, Lookup, StateError};
+use crate::state::{GrantRecord, GrantsFor, KeyId, KeyOrigin, KeyRecord, KeyState, Lookup, StateError};
 
 pub(crate) struct Call<'a> {
     pub(super) kms: &'a Kms,
@@ -142,7 +142,7 @@ impl<'a> Call<'a> {
         if !self.trail.resources.contains(&arn) {
             self.trail.resources.push(arn.clone());
         }
-        let rules = self.rules(lookup, key)?;
+        let rules = self.rules(lookup, key, action)?;
         let mut context = self.facts.clone();
         self.caller.describe(&mut context);
         describe_key(key, lookup, &mut context)?;
@@ -229,8 +229,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn rules(&self, lookup: &impl Lookup, key: &KeyRecord) -> Result<KeyRules, KmsError> {
-        let mut rules = rules(self.kms, lookup, key, self.caller)?;
+    fn rules(&self, lookup: &impl Lookup, key: &KeyRecord, action: &str) -> Result<KeyRules, KmsError> {
+        let which = grants_for(action, &self.encryption_context);
+        let mut rules = rules(self.kms, lookup, key, self.caller, which)?;
         let names = self.caller.names();
         for grant in self.tokens.iter().filter(|grant| grant.key == key.id && names.contains(&grant.grantee)) {
             if !rules.grants.iter().any(|known| known.id == grant.id) {
@@ -290,13 +291,19 @@ impl<'a> Call<'a> {
 }
 
 /// The key's policy and the caller's grants on it.
-pub(crate) fn rules(kms: &Kms, lookup: &impl Lookup, key: &KeyRecord, caller: &Caller) -> Result<KeyRules, KmsError> {
+pub(crate) fn rules(
+    kms: &Kms,
+    lookup: &impl Lookup,
+    key: &KeyRecord,
+    caller: &Caller,
+    which: GrantsFor,
+) -> Result<KeyRules, KmsError> {
     let text = lookup.key_policy(key.id)?.unwrap_or_else(|| default_policy(&kms.account));
     let policy = Policy::parse(&text, PolicyKind::Resource)
         .map_err(|error| StateError::Corrupted(format!("the policy of key {}: {error}", key.id)))?;
     let mut grants = Vec::new();
     for name in caller.names() {
-        grants.extend(lookup.grants_of(key.id, &name)?);
+        grants.extend(lookup.grants_of(key.id, &name, which)?);
     }
     Ok(KeyRules { policy, grants })
 }

@@ -11,7 +11,7 @@ use super::grant_tokens::{GrantTokens, token};
 use crate::authorization::Child;
 use crate::encryption_context::EncryptionContext;
 use crate::error::KmsError;
-use crate::state::{GrantConstraints, GrantId, GrantRecord, Lookup};
+use crate::state::{GrantConstraints, GrantId, GrantRecord, GrantsFor, Lookup};
 
 /// AWS: grants per KMS key.
 const MAX_GRANTS: usize = 50_000;
@@ -128,9 +128,13 @@ impl Operation for CreateGrant {
                 constraints: wanted,
             };
             // Asked again under the same name, the same grant is answered.
-            let known = writing.grants_of(key.id, &grant.grantee)?.into_iter().find(|known| {
-                known.name.is_some() && GrantRecord { id: known.id, created: known.created, ..grant.clone() } == *known
-            });
+            let known = match &grant.name {
+                Some(_) => writing.grants_of(key.id, &grant.grantee, GrantsFor::Context(&call.encryption_context))?,
+                None => Vec::new(),
+            };
+            let known = known
+                .into_iter()
+                .find(|known| GrantRecord { id: known.id, created: known.created, ..grant.clone() } == *known);
             if let Some(known) = known {
                 return Ok(known);
             }

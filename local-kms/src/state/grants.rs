@@ -4,10 +4,12 @@
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use redb::ReadableTable;
+use sha2::{Digest, Sha256};
 
 use super::tables::{GRANTS, GRANTS_OF_GRANTEE, GRANTS_TO_RETIRE};
 use super::transaction::{decode, encode};
-use super::{GrantId, GrantRecord, KeyId, Reading, StateError, Writing};
+use super::{GrantConstraints, GrantId, GrantRecord, KeyId, Reading, StateError, Writing};
+use crate::encryption_context::EncryptionContext;
 
 impl Reading {
     /// At most `limit` grants of a key (to `grantee`, if given), in the order of their ids, after `after`.
@@ -18,11 +20,7 @@ impl Reading {
         after: Option<GrantId>,
         limit: usize,
     ) -> Result<Vec<GrantRecord>, StateError> {
-        let grants = self.0.open_table(GRANTS)?;
-        if let Some(grantee) = grantee {
-            return of_grantee(&self.0.open_table(GRANTS_OF_GRANTEE)?, &grants, key, grantee, after, limit);
-        }
-        of_key(&grants, key, after, limit)
+        of_key(&self.0.open_table(GRANTS)?, key, grantee, after, limit)
     }
 
     /// At most `limit` grants that `retiring` may retire, of all keys, after that of key and id `after`.
@@ -54,7 +52,9 @@ impl Writing {
     pub(crate) fn put_grant(&self, grant: &GrantRecord) -> Result<(), StateError> {
         let (key, id) = (grant.key.as_u128(), grant.id.as_bytes());
         self.0.open_table(GRANTS)?.insert((key, id), encode(grant)?.as_slice())?;
-        self.0.open_table(GRANTS_OF_GRANTEE)?.insert((key, grant.grantee.as_str(), id), ())?;
+        self.0
+            .open_table(GRANTS_OF_GRANTEE)?
+            .insert((key, grant.grantee.as_str(), hint(&grant.constraints), id), ())?;
         if let Some(retiring) = &grant.retiring {
             self.0.open_table(GRANTS_TO_RETIRE)?.insert((retiring.as_str(), key, id), ())?;
         }
@@ -64,7 +64,7 @@ impl Writing {
     pub(crate) fn remove_grant(&self, grant: &GrantRecord) -> Result<(), StateError> {
         let (key, id) = (grant.key.as_u128(), grant.id.as_bytes());
         self.0.open_table(GRANTS)?.remove((key, id))?;
-        self.0.open_table(GRANTS_OF_GRANTEE)?.remove((key, grant.grantee.as_str(), id))?;
+        self.0.open_table(GRANTS_OF_GRANTEE)?.remove((key, grant.grantee.as_str(), hint(&grant.constraints), id))?;
         if let Some(retiring) = &grant.retiring {
             self.0.open_table(GRANTS_TO_RETIRE)?.remove((retiring.as_str(), key, id))?;
         }
@@ -77,13 +77,38 @@ impl Writing {
     }
 
     pub(super) fn remove_grants_of_key(&self, key: KeyId) -> Result<(), StateError> {
-        let all = of_key(&self.0.open_table(GRANTS)?, key, None, usize::MAX)?;
+        let all = of_key(&self.0.open_table(GRANTS)?, key, None, None, usize::MAX)?;
         all.iter().try_for_each(|grant| self.remove_grant(grant))
     }
 }
 
 type Grants = (u128, &'static [u8; 32]);
-type GrantsOfGrantee = (u128, &'static str, &'static [u8; 32]);
+type GrantsOfGrantee = (u128, &'static str, u64, &'static [u8; 32]);
+
+/// Which of a grantee's grants are looked at.
+#[derive(Clone, Copy)]
+pub(crate) enum GrantsFor<'a> {
+    /// Where constraints have no say.
+    Any,
+    /// Those whose constraints this encryption context may satisfy, and not many others.
+    Context(&'a EncryptionContext),
+}
+
+/// One pair that the encryption context of a call must have, or zero: no two calls are told apart by it alone, but
+/// thousands of grants are, each for another volume.
+fn hint(constraints: &GrantConstraints) -> u64 {
+    let wanted = constraints.encryption_context_equals.as_ref().or(constraints.encryption_context_subset.as_ref());
+    wanted.and_then(|context| context.0.first_key_value()).map_or(0, hint_of_pair)
+}
+
+/// Keys count whatever their case, as in the decision.
+fn hint_of_pair((key, value): (&String, &String)) -> u64 {
+    let mut digest = Sha256::new_with_prefix(key.to_ascii_lowercase());
+    digest.update([0]);
+    digest.update(value);
+    let digest = digest.finalize();
+    u64::from_le_bytes(std::array::from_fn(|at| digest[at])).max(1)
+}
 
 pub(super) fn one(
     grants: &impl ReadableTable<Grants, &'static [u8]>,
@@ -96,13 +121,19 @@ pub(super) fn one(
 fn of_key(
     grants: &impl ReadableTable<Grants, &'static [u8]>,
     key: KeyId,
+    grantee: Option<&str>,
     after: Option<GrantId>,
     limit: usize,
 ) -> Result<Vec<GrantRecord>, StateError> {
     let id = key.as_u128();
     let start = after.as_ref().map_or(Included((id, &[0; 32])), |after| Excluded((id, after.as_bytes())));
     let range = grants.range::<(u128, &[u8; 32])>((start, Included((id, &[255; 32]))))?;
-    range.take(limit).map(|entry| decode(entry?.1.value())).collect()
+    let all = range.map(|entry| decode::<GrantRecord>(entry?.1.value()));
+    let of_grantee = |grant: &Result<GrantRecord, StateError>| match (grant, grantee) {
+        (Ok(grant), Some(grantee)) => grant.grantee == grantee,
+        _ => true,
+    };
+    all.filter(of_grantee).take(limit).collect()
 }
 
 pub(super) fn of_grantee(
@@ -110,19 +141,22 @@ pub(super) fn of_grantee(
     grants: &impl ReadableTable<Grants, &'static [u8]>,
     key: KeyId,
     grantee: &str,
-    after: Option<GrantId>,
-    limit: usize,
+    which: GrantsFor,
 ) -> Result<Vec<GrantRecord>, StateError> {
-    let id = key.as_u128();
-    let start = match &after {
-        Some(after) => Excluded((id, grantee, after.as_bytes())),
-        None => Included((id, grantee, &[0; 32])),
+    let hints: Vec<(u64, u64)> = match which {
+        GrantsFor::Any => vec![(0, u64::MAX)],
+        GrantsFor::Context(context) => {
+            std::iter::once(0).chain(context.0.iter().map(hint_of_pair)).map(|hint| (hint, hint)).collect()
+        }
     };
-    let range = index.range::<(u128, &str, &[u8; 32])>((start, Included((id, grantee, &[255; 32]))))?;
+    let id = key.as_u128();
     let mut found = Vec::new();
-    for entry in range.take(limit) {
-        let (entry, _) = entry?;
-        found.extend(one(grants, key, GrantId::from_bytes(*entry.value().2))?);
+    for (first, last) in hints {
+        let range = (id, grantee, first, &[0; 32])..=(id, grantee, last, &[255; 32]);
+        for entry in index.range::<(u128, &str, u64, &[u8; 32])>(range)? {
+            let (entry, _) = entry?;
+            found.extend(one(grants, key, GrantId::from_bytes(*entry.value().3))?);
+        }
     }
     Ok(found)
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use redb::{Database, DatabaseError, ReadableDatabase};
 
+pub(crate) use grants::GrantsFor;
 pub(crate) use identifiers::{GrantId, KeyId, MaterialId};
 pub(crate) use records::{
     AliasRecord, AutomaticRotation, CredentialRecord, GrantConstraints, GrantRecord, ImportRecord, KeyManager,

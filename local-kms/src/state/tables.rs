@@ -22,8 +22,9 @@ pub(super) const ALIASES: TableDefinition<&str, &[u8]> = TableDefinition::new("a
 pub(super) const ALIASES_OF_KEY: TableDefinition<(u128, &str), ()> = TableDefinition::new("aliases_of_key");
 /// Key id and grant id to grant.
 pub(super) const GRANTS: TableDefinition<(u128, &[u8; 32]), &[u8]> = TableDefinition::new("grants");
-/// Key id, grantee and grant id, for every grant: a decision reads those of the caller only.
-pub(super) const GRANTS_OF_GRANTEE: TableDefinition<(u128, &str, &[u8; 32]), ()> =
+/// Key id, grantee, what the grant wants of an encryption context (`grants::hint`) and grant id, for every grant: a
+/// decision reads only those of the caller that may be for this call, of thousands.
+pub(super) const GRANTS_OF_GRANTEE: TableDefinition<(u128, &str, u64, &[u8; 32]), ()> =
     TableDefinition::new("grants_of_grantee");
 /// Retiring principal, key id and grant id, for every grant that has one.
 pub(super) const GRANTS_TO_RETIRE: TableDefinition<(&str, u128, &[u8; 32]), ()> =

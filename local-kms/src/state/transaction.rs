@@ -9,6 +9,7 @@ use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::grants::GrantsFor;
 use super::tables::{
     ALIASES, ALIASES_OF_KEY, CREDENTIALS, DUE, GRANTS, GRANTS_OF_GRANTEE, GRANTS_TO_RETIRE, KEY_POLICIES, KEYS,
     LAST_USAGES, MATERIALS, META, PRINCIPALS,
@@ -26,7 +27,7 @@ pub(crate) trait Lookup {
     /// `None`: the key has the default policy.
     fn key_policy(&self, id: KeyId) -> Result<Option<String>, StateError>;
     fn grant(&self, key: KeyId, id: GrantId) -> Result<Option<GrantRecord>, StateError>;
-    fn grants_of(&self, key: KeyId, grantee: &str) -> Result<Vec<GrantRecord>, StateError>;
+    fn grants_of(&self, key: KeyId, grantee: &str, which: GrantsFor) -> Result<Vec<GrantRecord>, StateError>;
     fn aliases_of(&self, key: KeyId) -> Result<Vec<String>, StateError>;
 }
 
@@ -50,14 +51,13 @@ macro_rules! lookup {
                 grants::one(&self.0.open_table(GRANTS)?, key, id)
             }
 
-            fn grants_of(&self, key: KeyId, grantee: &str) -> Result<Vec<GrantRecord>, StateError> {
+            fn grants_of(&self, key: KeyId, grantee: &str, which: GrantsFor) -> Result<Vec<GrantRecord>, StateError> {
                 grants::of_grantee(
                     &self.0.open_table(GRANTS_OF_GRANTEE)?,
                     &self.0.open_table(GRANTS)?,
                     key,
                     grantee,
-                    None,
-                    usize::MAX,
+                    which,
                 )
             }
 

@@ -80,30 +80,72 @@ fn main() {
     let blobs = fill(&admin);
     eprintln!("{KEYS} keys and {GRANTS} grants made in {:.0} s", started.elapsed().as_secs_f64());
 
+    let shared = one_key_for_all(&admin);
     let context = json!({ "aws:ebs:id": "vol-1" });
     let decrypt = |blob: &Value| json!({ "CiphertextBlob": blob, "EncryptionContext": context });
     let unsigned = format!(
         "POST / HTTP/1.1\r\nhost: {}\r\nx-amz-target: TrentService.Decrypt\r\ncontent-length: 2\r\n\r\n{{}}",
         server.address
     );
-    let mut rates = [Vec::new(), Vec::new(), Vec::new()];
+    let mut rates = [const { Vec::new() }; 4];
     for _ in 0..ROUNDS {
         rates[0].push(rate(&admin, |connection, _| {
             assert_eq!(connection.exchange(unsigned.as_bytes()).0, 400);
         }));
         rates[1].push(rate(&admin, |connection, turn| drop(connection.ok("Decrypt", &decrypt(&blobs[turn % KEYS])))));
         rates[2].push(rate(&grantee, |connection, turn| drop(connection.ok("Decrypt", &decrypt(&blobs[turn % KEYS])))));
+        rates[3].push(rate(&grantee, |connection, turn| drop(connection.ok("Decrypt", &shared[turn % shared.len()]))));
     }
     println!(
         "calls a second, {CLIENTS} keep-alive clients, medians of {ROUNDS} interleaved rounds of {} s",
         ROUND.as_secs()
     );
     let http = median(&rates[0]);
-    let names = ["refused unsigned (HTTP alone)", "Decrypt, allowed by IAM", "Decrypt, allowed by a grant"];
+    let names = [
+        "refused unsigned (HTTP alone)",
+        "Decrypt, allowed by IAM",
+        "Decrypt, allowed by a grant",
+        "by one of 10,000 on one key",
+    ];
     for (name, rates) in names.into_iter().zip(&rates) {
         println!("{name:<32} {:>8.0}   {:.2} of HTTP alone", median(rates), median(rates) / http);
     }
     server.stop().unwrap();
+}
+
+/// One key, and as many grants on it as on all the others together, each for a volume. Returns what decrypts the data keys
+/// of some of the volumes.
+fn one_key_for_all(admin: &Client) -> Vec<Value> {
+    let key = Connection::open(admin).ok("CreateKey", &json!({}))["KeyMetadata"]["KeyId"].clone();
+    let next = AtomicUsize::new(0);
+    let grant = |connection: &mut Connection, number: usize| {
+        let context = json!({ "aws:ebs:id": format!("vol-{number}"), "aws:rds:db-id": "db-1" });
+        let request = json!({
+            "KeyId": key, "GranteePrincipal": GRANTEE, "Operations": ["Decrypt"],
+            "Constraints": { "EncryptionContextSubset": context }, "Name": format!("vol-{number}"),
+        });
+        connection.ok("CreateGrant", &request);
+        (number % 100 == 0).then(|| {
+            let data_key = json!({ "KeyId": key, "NumberOfBytes": 64, "EncryptionContext": context });
+            let blob = connection.ok("GenerateDataKeyWithoutPlaintext", &data_key)["CiphertextBlob"].clone();
+            json!({ "CiphertextBlob": blob, "EncryptionContext": context })
+        })
+    };
+    std::thread::scope(|scope| {
+        let work = || {
+            let mut connection = Connection::open(admin);
+            let mut made = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= GRANTS {
+                    return made;
+                }
+                made.extend(grant(&mut connection, number));
+            }
+        };
+        let threads: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
 }
 
 /// Keys, a data key under each, and the same number of grants on each. Returns the data keys.

@@ -125,7 +125,7 @@ fn one_key_for_all(admin: &Client) -> Vec<Value> {
             "Constraints": { "EncryptionContextSubset": context }, "Name": format!("vol-{number}"),
         });
         connection.ok("CreateGrant", &request);
-        (number % 100 == 0).then(|| {
+        number.is_multiple_of(100).then(|| {
             let data_key = json!({ "KeyId": key, "NumberOfBytes": 64, "EncryptionContext": context });
             let blob = connection.ok("GenerateDataKeyWithoutPlaintext", &data_key)["CiphertextBlob"].clone();
             json!({ "CiphertextBlob": blob, "EncryptionContext": context })

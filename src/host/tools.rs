@@ -273,7 +273,7 @@ mod tests {
         let deadline = Instant::now() + SECONDS;
         while state().is_ok_and(|state| !state.contains(") Z ")) {
             assert!(Instant::now() < deadline, "the grandchild lives on");
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 

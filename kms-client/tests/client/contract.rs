@@ -139,7 +139,8 @@ async fn grants(kms: &impl Kms, admin: &impl KmsAdmin, key: &KmsKeyArn, known: &
     let request = GrantRequest {
         key: key.clone(),
         grantee_principal: format!("arn:aws:iam::{account}:root").parse().expect("an ARN"),
-        retiring_principal: Some(format!("arn:aws:iam::{account}:root").parse().expect("an ARN")),
+        // Whoever asks, at the local KMS: retiring is for whom the grant names.
+        retiring_principal: Some(format!("arn:aws:iam::{account}:user/envol-admin").parse().expect("an ARN")),
         operations: vec!["Decrypt".to_owned(), "RetireGrant".to_owned()],
         context_subset: EncryptionContext::default().with("aws:ebs:id", "vol-1"),
         name: Some("vol-1".to_owned()),

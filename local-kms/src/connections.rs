@@ -25,7 +25,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// How long a client may take to send the head of a request, or be idle between two: SDKs keep connections, and open
 /// another where one was closed.
 const HEAD_DEADLINE: Duration = Duration::from_secs(20);
-/// Memory for these is some hundred MiB at the very most; further ones are closed unheard.
+/// With what each may send at once, some hundred MiB at the very most; further ones are closed unheard.
 const MAX_CONNECTIONS: usize = 8192;
 /// Before the next attempt when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -8,8 +8,10 @@ use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use crate::audit::{Origin, Record, Trail};
+use crate::authorization::{Decision, Question, ResourceRules, decide};
+use crate::encryption_context::EncryptionContext;
 use crate::kms::Kms;
-use crate::policy::{Applies, Context, Effect, Policy, PolicyKind, Request};
+use crate::policy::{Context, Policy, PolicyKind};
 use crate::principals::{Principal, PrincipalId, SessionToken, new_session};
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
@@ -36,7 +38,7 @@ pub(crate) fn is_sts(body: &[u8]) -> bool {
 }
 
 pub(crate) fn answer(kms: &Kms, origin: &Origin, body: &[u8]) -> (StatusCode, Zeroizing<String>) {
-    let form = parse_form(std::str::from_utf8(body).unwrap_or_default());
+    let form: Form = form_urlencoded::parse(body).into_owned().collect();
     let action = value(&form, "Action").unwrap_or_default();
     let result = match action {
         "GetCallerIdentity" => Ok(caller_identity(origin)),
@@ -167,7 +169,8 @@ fn assume_role(kms: &Kms, origin: &Origin, form: &Form) -> Result<Zeroizing<Stri
     )))
 }
 
-/// The role's trust policy names the caller; or it leaves it to the caller's account, whose IAM allows it.
+/// As with a key: the trust policy names the caller, or it leaves it to their account, whose IAM allows it. No session
+/// policy and no Deny is passed over.
 fn may_assume(origin: &Origin, role: &Principal, role_arn: &str, external_id: Option<&str>) -> bool {
     let Some(trust) = &role.trust_policy else { return false };
     let mut context = Context::default();
@@ -176,23 +179,17 @@ fn may_assume(origin: &Origin, role: &Principal, role_arn: &str, external_id: Op
     if let Some(external_id) = external_id {
         context.insert("sts:ExternalId", external_id);
     }
-    let caller = origin.caller.for_policies();
-    let request = Request { caller: &caller, action: "sts:AssumeRole", resource: role_arn, context: &context };
-    let of_role = trust.evaluate(&request);
-    let of_caller: Vec<_> =
-        origin.caller.principal.policies.iter().flat_map(|(_, policy)| policy.evaluate(&request)).collect();
-    let applies = |outcomes: &[crate::policy::StatementOutcome], effect: Effect, wanted: fn(&Applies) -> bool| {
-        outcomes.iter().any(|outcome| outcome.effect == effect && wanted(&outcome.applies))
+    let question = Question {
+        account_id: role.record.id.account_id(),
+        caller: origin.caller,
+        action: "sts:AssumeRole",
+        resource: role_arn,
+        context: &context,
+        encryption_context: &EncryptionContext::default(),
+        child: None,
     };
-    let yes: fn(&Applies) -> bool = |applies| matches!(applies, Applies::Yes);
-    let to_account: fn(&Applies) -> bool = |applies| matches!(applies, Applies::ToAccount);
-    if applies(&of_role, Effect::Deny, yes) || applies(&of_caller, Effect::Deny, yes) {
-        return false;
-    }
-    let own_account = role.record.id.account_id() == origin.caller.account_id();
-    let by_caller = applies(&of_caller, Effect::Allow, yes) || caller.is_account_root;
-    let by_role = applies(&of_role, Effect::Allow, yes);
-    (by_role && (own_account || by_caller)) || (applies(&of_role, Effect::Allow, to_account) && by_caller)
+    let rules = ResourceRules { policy: trust.clone(), grants: Vec::new() };
+    matches!(decide(&question, Some(&rules)).decision, Decision::Allowed(_))
 }
 
 fn record(kms: &Kms, origin: &Origin, form: &Form, refusal: Option<&Refusal>) -> io::Result<()> {
@@ -210,50 +207,57 @@ fn value<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
     form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// `application/x-www-form-urlencoded` (WHATWG URL, 5.1).
-fn parse_form(body: &str) -> Form {
-    let pairs = body.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decoded(name), percent_decoded(value))
-        })
-        .collect()
-}
-
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = || std::str::from_utf8(bytes.get(at + 1..at + 3)?).ok();
-        match bytes[at] {
-            b'+' => decoded.push(b' '),
-            b'%' if let Some(Ok(byte)) = escape().map(|digits| u8::from_str_radix(digits, 16)) => {
-                decoded.push(byte);
-                at += 2;
-            }
-            byte => decoded.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::admin::{self, Request};
+    use crate::clock::Clock;
+    use crate::principals::Session;
+    use crate::{InitOptions, init};
 
     #[test]
-    fn forms_are_read_as_they_are_written() {
-        let form = parse_form("Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam&Note=a+b%2Bc&Odd=%zz%4");
-        assert_eq!(value(&form, "RoleArn"), Some("arn:aws:iam"));
-        assert_eq!(value(&form, "Note"), Some("a b+c"));
-        assert_eq!(value(&form, "Odd"), Some("%zz%4"));
+    fn a_session_policy_also_decides_which_roles_a_session_may_assume() {
+        let dir = TempDir::new().unwrap();
+        init(dir.path(), &InitOptions::default()).unwrap();
+        let kms = Kms::open(dir.path(), Clock::system()).unwrap();
+        for (name, trusts) in [("role/first", "root"), ("role/second", "role/first")] {
+            let (name, trusts) = (name.to_owned(), vec![trusts.to_owned()]);
+            let create = Request::CreatePrincipal { name, acting_for: None, trusts, trust_policy: None };
+            admin::handle(&kms, &create).unwrap();
+        }
+        let directory = kms.directory();
+        let first = directory.principal(&"role/first".parse().unwrap()).unwrap();
+        let assume_with = |action: Option<&str>| {
+            let policy = action.map(|action| {
+                format!(r#"{{"Statement": {{"Effect": "Allow", "Action": "{action}", "Resource": "*"}}}}"#)
+            });
+            let policy = policy.map(|text| Policy::parse(&text, PolicyKind::Identity).unwrap());
+            let session = Session { name: "s1".to_owned(), issued: kms.clock.unmoved(), policy };
+            let caller = kms.caller(&directory, first, String::new(), Some(session)).unwrap();
+            let origin = Origin {
+                caller: &caller,
+                source_ip: "127.0.0.1".to_owned(),
+                user_agent: None,
+                request_id: "request".to_owned(),
+                received: kms.clock.unmoved(),
+                region: "us-east-1",
+            };
+            let body = b"Action=AssumeRole&RoleArn=arn:aws:iam::111122223333:role/second&RoleSessionName=s2";
+            answer(&kms, &origin, body).0
+        };
+        assert_eq!(assume_with(None), StatusCode::OK);
+        assert_eq!(assume_with(Some("sts:AssumeRole")), StatusCode::OK);
+        assert_eq!(assume_with(Some("kms:*")), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn a_form_of_sts_is_told_from_what_only_mentions_it() {
         assert!(is_sts(b"Action=GetCallerIdentity&Version=2011-06-15"));
         assert!(!is_sts(br#"{"KeyId":"Version=2011-06-15"}"#));
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use local_kms::{InitOptions, init};
 use serde_json::json;
 use support::Server;
-use support::http::{Client, connect};
+use support::http::{Client, connect, exchange};
 use tempfile::TempDir;
 
 /// More than the usual limit of descriptors.
@@ -49,6 +49,23 @@ fn clients_that_trickle_do_not_keep_others_from_an_answer() {
     assert_served(&client);
     drop(slow);
     assert_served(&client);
+}
+
+#[test]
+fn large_bodies_that_trickle_keep_large_ones_waiting_and_no_small_one() {
+    let (_dir, _server, client) = started();
+    let body = format!("{{{}}}", " ".repeat(100_000));
+    let head = client.signed_head("ListKeys", body.as_bytes());
+    let slow: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = connect(client.address);
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    assert_served(&client);
+    drop(slow);
+    assert_eq!(exchange(client.address, format!("{head}{body}").as_bytes()).status, 200);
 }
 
 #[test]

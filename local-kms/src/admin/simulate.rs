@@ -12,7 +12,7 @@ use crate::authorization::{Basis, Decision, Denial, GrantOutcome, PolicySource, 
 use crate::encryption_context::EncryptionContext;
 use crate::key_reference::KeyReference;
 use crate::kms::Kms;
-use crate::operations::{describe_encryption_context, describe_key, names, rules};
+use crate::operations::{describe_encryption_context, describe_key, names, permission, rules};
 use crate::policy::{Applies, Context, Effect, Mismatch, StatementOutcome};
 use crate::principals::{Caller, PrincipalId, Session};
 use crate::state::{GrantRecord, GrantsFor, KeyRecord, KeyState, Lookup, Reading};
@@ -30,16 +30,16 @@ pub(super) fn run(kms: &Kms, simulation: &Simulation) -> Result<Value, AdminErro
     let resource = key.as_ref().map_or_else(|| "*".to_owned(), |key| kms.account.key_arn(key.id));
     let rules = key.as_ref().map(|key| rules(kms, &reading, key, &caller, GrantsFor::Any)).transpose()?;
     let question = Question {
-        account: &kms.account,
+        account_id: &kms.account.account_id,
         caller: &caller,
-        action,
+        action: &permission(action),
         resource: &resource,
         context: &context,
         encryption_context: &encryption_context,
         child: None,
     };
     let verdict = decide(&question, rules.as_ref());
-    Ok(shown(&verdict, &caller, action, &resource, key.as_ref()))
+    Ok(shown(&verdict, &caller, &permission(action), &resource, key.as_ref()))
 }
 
 fn action(text: &str) -> Result<&str, AdminError> {
@@ -148,7 +148,7 @@ fn shown(verdict: &Verdict, caller: &Caller, action: &str, resource: &str, key: 
         "reason": reason(verdict, caller, action),
         "principal": caller.arn(),
         "via_service": caller.via_service,
-        "action": format!("kms:{action}"),
+        "action": action,
         "resource": resource,
         "key_state": state,
         // Permission is one thing, the state of the key another.

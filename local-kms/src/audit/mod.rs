@@ -9,7 +9,7 @@ mod record;
 pub use filter::AuditFilter;
 pub(crate) use log::AuditLog;
 pub use reader::{AuditRecord, AuditSummary, read_audit};
-pub(crate) use record::{Origin, Record, Trail, long_date};
+pub(crate) use record::{Origin, Record, Trail, long_date, without_nulls};
 
 #[cfg(test)]
 mod fixture;

@@ -163,7 +163,7 @@ fn resource(account: &Account, arn: &str) -> Value {
 }
 
 /// CloudTrail leaves out what a request left out; a request without members has no parameters.
-fn without_nulls(parameters: Value) -> Value {
+pub(crate) fn without_nulls(parameters: Value) -> Value {
     match parameters {
         Value::Object(mut members) => {
             members.retain(|_, value| !value.is_null());

@@ -35,13 +35,15 @@ pub(crate) struct Child {
 
 /// `grant` is one of the caller's.
 pub(super) fn outcome(grant: &GrantRecord, question: &Question) -> GrantOutcome {
-    if !grant.operations.iter().any(|operation| operation == question.action) {
+    if !grant.operations.iter().any(|operation| operation == question.operation()) {
         return GrantOutcome::OtherOperation;
     }
     if grant.constraints.source_arn.is_some() {
         return GrantOutcome::OtherSource;
     }
-    if WITH_ENCRYPTION_CONTEXT.contains(&question.action) && !admits(&grant.constraints, question.encryption_context) {
+    if WITH_ENCRYPTION_CONTEXT.contains(&question.operation())
+        && !admits(&grant.constraints, question.encryption_context)
+    {
         return GrantOutcome::OtherEncryptionContext;
     }
     match question.child {

@@ -5,7 +5,6 @@
 
 mod grant;
 
-use crate::account::Account;
 use crate::encryption_context::EncryptionContext;
 use crate::policy::{Applies, Context, Effect, Policy, Request, StatementOutcome};
 use crate::principals::Caller;
@@ -50,9 +49,10 @@ pub(crate) fn grants_for<'a>(action: &str, context: &'a EncryptionContext) -> Gr
 
 /// What is to be decided.
 pub(crate) struct Question<'a> {
-    pub(crate) account: &'a Account,
+    /// Whose the resource is.
+    pub(crate) account_id: &'a str,
     pub(crate) caller: &'a Caller,
-    /// The name of the permission, without `kms:`.
+    /// The permission, as `kms:Decrypt`.
     pub(crate) action: &'a str,
     /// An ARN, or `*` where an operation has no resource.
     pub(crate) resource: &'a str,
@@ -62,18 +62,25 @@ pub(crate) struct Question<'a> {
     pub(crate) child: Option<&'a Child>,
 }
 
-/// What the key says; operations without a key have none.
-pub(crate) struct KeyRules {
+impl Question<'_> {
+    /// The permission as grants name it.
+    fn operation(&self) -> &str {
+        self.action.split_once(':').map_or(self.action, |(_, operation)| operation)
+    }
+}
+
+/// What a key says, or a role of who may assume it; other resources say nothing.
+pub(crate) struct ResourceRules {
     pub(crate) policy: Policy,
     /// Those of the caller.
     pub(crate) grants: Vec<GrantRecord>,
 }
 
 /// The decision, and every statement and grant that had a part in it or had none.
-pub(crate) struct Verdict {
+pub(crate) struct Verdict<'a> {
     pub(crate) decision: Decision,
     pub(crate) policies: Vec<PolicyOutcome>,
-    pub(crate) grants: Vec<(GrantRecord, GrantOutcome)>,
+    pub(crate) grants: Vec<(&'a GrantRecord, GrantOutcome)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,24 +130,22 @@ fn directly(applies: &Applies) -> bool {
     matches!(applies, Applies::Yes)
 }
 
-pub(crate) fn decide(question: &Question, key: Option<&KeyRules>) -> Verdict {
-    let policies = outcomes(question, key);
-    let grants: Vec<_> = key
-        .map(|key| key.grants.iter().map(|grant| (grant.clone(), grant::outcome(grant, question))).collect())
-        .unwrap_or_default();
-    let decision = conclude(question, key.is_some(), &policies, &grants);
+pub(crate) fn decide<'a>(question: &Question, rules: Option<&'a ResourceRules>) -> Verdict<'a> {
+    let policies = outcomes(question, rules);
+    let grants = rules.map(|rules| rules.grants.as_slice()).unwrap_or_default();
+    let grants: Vec<_> = grants.iter().map(|grant| (grant, grant::outcome(grant, question))).collect();
+    let decision = conclude(question, rules.is_some(), &policies, &grants);
     Verdict { decision, policies, grants }
 }
 
-fn outcomes(question: &Question, key: Option<&KeyRules>) -> Vec<PolicyOutcome> {
+fn outcomes(question: &Question, rules: Option<&ResourceRules>) -> Vec<PolicyOutcome> {
     let caller = question.caller;
     let for_policies = caller.for_policies();
-    let action = format!("kms:{}", question.action);
-    let request =
-        Request { caller: &for_policies, action: &action, resource: question.resource, context: question.context };
+    let Question { action, resource, context, .. } = *question;
+    let request = Request { caller: &for_policies, action, resource, context };
     let outcome = |source, name, policy: &Policy| PolicyOutcome { source, name, statements: policy.evaluate(&request) };
     let mut policies = Vec::new();
-    policies.extend(key.map(|key| outcome(PolicySource::Resource, None, &key.policy)));
+    policies.extend(rules.map(|rules| outcome(PolicySource::Resource, None, &rules.policy)));
     let identity = caller.principal.policies.iter();
     policies.extend(identity.map(|(name, policy)| outcome(PolicySource::Identity, Some(name.clone()), policy)));
     let session = caller.session.as_ref().and_then(|session| session.policy.as_ref());
@@ -150,9 +155,9 @@ fn outcomes(question: &Question, key: Option<&KeyRules>) -> Vec<PolicyOutcome> {
 
 fn conclude(
     question: &Question,
-    has_key: bool,
+    has_rules: bool,
     policies: &[PolicyOutcome],
-    grants: &[(GrantRecord, GrantOutcome)],
+    grants: &[(&GrantRecord, GrantOutcome)],
 ) -> Decision {
     // 1. An explicit deny, wherever it stands, beats everything, also a grant.
     if let Some(deny) = policies.iter().find(|policy| policy.has(Effect::Deny, directly)) {
@@ -166,19 +171,19 @@ fn conclude(
     }
     let caller = question.caller.for_policies();
     let identity = caller.is_account_root || allows(PolicySource::Identity);
-    let own_account = caller.account_id == question.account.account_id;
-    if !own_account && (!has_key || OWN_ACCOUNT_ONLY.contains(&question.action)) {
+    let own_account = caller.account_id == question.account_id;
+    if !own_account && (!has_rules || OWN_ACCOUNT_ONLY.contains(&question.operation())) {
         return Decision::Denied(Denial::OtherAccount);
     }
-    // 3. What is no key has no policy of its own.
-    if !has_key {
+    // 3. What has no policy of its own.
+    if !has_rules {
         return if identity {
             Decision::Allowed(Basis::IdentityPolicy)
         } else {
             Decision::Denied(Denial::NotAllowedBy(PolicySource::Identity))
         };
     }
-    // 4. The key must have a part in it: its policy names the caller, a grant does, or its policy leaves it to IAM.
+    // 4. The key (or role) must have a part in it: its policy names the caller, a grant does, or its policy leaves it to IAM.
     let delegates = of(PolicySource::Resource)
         .any(|policy| policy.has(Effect::Allow, |applies| matches!(applies, Applies::ToAccount)));
     let basis = if allows(PolicySource::Resource) {
@@ -201,7 +206,7 @@ fn conclude(
 }
 
 impl Denial {
-    /// The end of AWS's sentence: why.
+    /// The end of AWS's sentence: why. `action` as `kms:Decrypt`.
     pub(crate) fn reason(self, action: &str) -> String {
         let name = |source| match source {
             PolicySource::Resource => "resource-based policy",
@@ -211,8 +216,8 @@ impl Denial {
         match self {
             Self::Explicit(PolicySource::Identity) => "with an explicit deny in an identity-based policy".to_owned(),
             Self::Explicit(source) => format!("with an explicit deny in a {}", name(source)),
-            Self::NotAllowedBy(source) => format!("because no {} allows the kms:{action} action", name(source)),
-            Self::OtherAccount => format!("because no resource-based policy allows the kms:{action} action"),
+            Self::NotAllowedBy(source) => format!("because no {} allows the {action} action", name(source)),
+            Self::OtherAccount => format!("because no resource-based policy allows the {action} action"),
         }
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::grant_tokens::GrantTokens;
 use crate::audit::{Origin, Trail};
-use crate::authorization::{Child, Decision, Denial, KeyRules, Question, decide, grants_for};
+use crate::authorization::{Child, Decision, Denial, Question, ResourceRules, decide, grants_for};
 use crate::encryption_context::EncryptionContext;
 use crate::error::KmsError;
 use crate::key_policy::default_policy;
@@ -160,11 +160,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn ask(&self, action: &str, resource: &str, context: &Context, rules: Option<&KeyRules>) -> Decision {
+    fn ask(&self, action: &str, resource: &str, context: &Context, rules: Option<&ResourceRules>) -> Decision {
         let question = Question {
-            account: &self.kms.account,
+            account_id: &self.kms.account.account_id,
             caller: self.caller,
-            action,
+            action: &permission(action),
             resource,
             context,
             encryption_context: &self.encryption_context,
@@ -174,19 +174,16 @@ impl<'a> Call<'a> {
     }
 
     fn denied(&self, action: &str, resource: &str, denial: Denial) -> KmsError {
-        KmsError::AccessDenied {
-            caller: self.caller.arn(),
-            action: format!("kms:{action}"),
-            resource: resource.to_owned(),
-            reason: denial.reason(action),
-        }
+        let action = permission(action);
+        let reason = denial.reason(&action);
+        KmsError::AccessDenied { caller: self.caller.arn(), action, resource: resource.to_owned(), reason }
     }
 
     /// Whether the caller would lack the permission `action` if the key had other rules.
     pub(super) fn would_be_denied(
         &self,
         lookup: &impl Lookup,
-        rules: &KeyRules,
+        rules: &ResourceRules,
         action: &str,
         key: &KeyRecord,
     ) -> Result<bool, KmsError> {
@@ -215,7 +212,7 @@ impl<'a> Call<'a> {
             _ if may => Ok(()),
             _ => Err(KmsError::AccessDenied {
                 caller: self.caller.arn(),
-                action: format!("kms:{}", self.operation),
+                action: permission(self.operation),
                 resource: self.arn(key),
                 reason: "because the grant does not let this principal retire it".to_owned(),
             }),
@@ -229,7 +226,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn rules(&self, lookup: &impl Lookup, key: &KeyRecord, action: &str) -> Result<KeyRules, KmsError> {
+    fn rules(&self, lookup: &impl Lookup, key: &KeyRecord, action: &str) -> Result<ResourceRules, KmsError> {
         let which = grants_for(action, &self.encryption_context);
         let mut rules = rules(self.kms, lookup, key, self.caller, which)?;
         let names = self.caller.names();
@@ -290,6 +287,11 @@ impl<'a> Call<'a> {
     }
 }
 
+/// The permission of an operation, or of a part of one.
+pub(crate) fn permission(operation: &str) -> String {
+    format!("kms:{operation}")
+}
+
 /// The key's policy and the caller's grants on it.
 pub(crate) fn rules(
     kms: &Kms,
@@ -297,7 +299,7 @@ pub(crate) fn rules(
     key: &KeyRecord,
     caller: &Caller,
     which: GrantsFor,
-) -> Result<KeyRules, KmsError> {
+) -> Result<ResourceRules, KmsError> {
     let text = lookup.key_policy(key.id)?.unwrap_or_else(|| default_policy(&kms.account));
     let policy = Policy::parse(&text, PolicyKind::Resource)
         .map_err(|error| StateError::Corrupted(format!("the policy of key {}: {error}", key.id)))?;
@@ -305,7 +307,7 @@ pub(crate) fn rules(
     for name in caller.names() {
         grants.extend(lookup.grants_of(key.id, &name, which)?);
     }
-    Ok(KeyRules { policy, grants })
+    Ok(ResourceRules { policy, grants })
 }
 
 /// The condition keys that say what a key is.

@@ -5,15 +5,13 @@ use serde_json::{Value, json};
 
 use super::Operation;
 use super::call::Call;
-use super::constraints::Constraints;
+use super::key_request::KeyRequest;
 use crate::error::KmsError;
 use crate::state::KeyState;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct CancelKeyDeletion {
-    key_id: Option<String>,
-}
+#[serde(transparent)]
+pub(super) struct CancelKeyDeletion(KeyRequest);
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -27,13 +25,11 @@ impl Operation for CancelKeyDeletion {
     type Response = Response;
 
     fn parameters(&self) -> Value {
-        json!({ "keyId": self.key_id })
+        self.0.parameters()
     }
 
     fn perform(&self, call: &mut Call) -> Result<Response, KmsError> {
-        let mut constraints = Constraints::default();
-        let key_id = constraints.key_id("keyId", self.key_id.as_deref());
-        constraints.check()?;
+        let key_id = self.0.key_id()?;
         let kms = call.kms;
         let key = kms.state.write(|writing| {
             let mut key = call.key(writing, key_id)?;

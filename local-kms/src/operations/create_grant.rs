@@ -8,8 +8,8 @@ use super::call::Call;
 use super::constraints::Constraints;
 use super::cryptography::stop_if_dry_run;
 use super::grant_tokens::{GrantTokens, token};
+use crate::audit::without_nulls;
 use crate::authorization::Child;
-use crate::encryption_context::EncryptionContext;
 use crate::error::KmsError;
 use crate::state::{GrantConstraints, GrantId, GrantRecord, GrantsFor, Lookup};
 
@@ -73,22 +73,11 @@ impl Operation for CreateGrant {
 
     fn parameters(&self) -> Value {
         let constraints = self.constraints.as_ref().map(|constraints| {
-            let mut shown = serde_json::Map::new();
-            let pairs = |context: &EncryptionContext| json!(context);
-            shown.extend(
-                constraints
-                    .encryption_context_equals
-                    .as_ref()
-                    .map(|c| ("encryptionContextEquals".to_owned(), pairs(c))),
-            );
-            shown.extend(
-                constraints
-                    .encryption_context_subset
-                    .as_ref()
-                    .map(|c| ("encryptionContextSubset".to_owned(), pairs(c))),
-            );
-            shown.extend(constraints.source_arn.as_ref().map(|arn| ("sourceArn".to_owned(), json!(arn))));
-            shown
+            without_nulls(json!({
+                "encryptionContextEquals": constraints.encryption_context_equals,
+                "encryptionContextSubset": constraints.encryption_context_subset,
+                "sourceArn": constraints.source_arn,
+            }))
         });
         json!({
             "keyId": self.key_id,

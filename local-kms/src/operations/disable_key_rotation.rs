@@ -1,18 +1,16 @@
 //! DisableKeyRotation: the material stays the one it is.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::call::Call;
-use super::constraints::Constraints;
+use super::key_request::KeyRequest;
 use super::{Done, Operation};
 use crate::error::KmsError;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct DisableKeyRotation {
-    key_id: Option<String>,
-}
+#[serde(transparent)]
+pub(super) struct DisableKeyRotation(KeyRequest);
 
 impl Operation for DisableKeyRotation {
     const NAME: &'static str = "DisableKeyRotation";
@@ -20,13 +18,11 @@ impl Operation for DisableKeyRotation {
     type Response = Done;
 
     fn parameters(&self) -> Value {
-        json!({ "keyId": self.key_id })
+        self.0.parameters()
     }
 
     fn perform(&self, call: &mut Call) -> Result<Done, KmsError> {
-        let mut constraints = Constraints::default();
-        let key_id = constraints.key_id("keyId", self.key_id.as_deref());
-        constraints.check()?;
+        let key_id = self.0.key_id()?;
         let kms = call.kms;
         kms.state.write(|writing| {
             let mut key = call.key(writing, key_id)?;

@@ -4,16 +4,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::call::Call;
-use super::constraints::Constraints;
+use super::key_request::KeyRequest;
 use super::{Done, Operation};
 use crate::error::KmsError;
 use crate::state::KeyState;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct EnableKey {
-    key_id: Option<String>,
-}
+#[serde(transparent)]
+pub(super) struct EnableKey(KeyRequest);
 
 impl Operation for EnableKey {
     const NAME: &'static str = "EnableKey";
@@ -21,13 +19,11 @@ impl Operation for EnableKey {
     type Response = Done;
 
     fn parameters(&self) -> Value {
-        json!({ "keyId": self.key_id })
+        self.0.parameters()
     }
 
     fn perform(&self, call: &mut Call) -> Result<Done, KmsError> {
-        let mut constraints = Constraints::default();
-        let key_id = constraints.key_id("keyId", self.key_id.as_deref());
-        constraints.check()?;
+        let key_id = self.0.key_id()?;
         let kms = call.kms;
         let key = kms.state.write(|writing| {
             let mut key = call.key(writing, key_id)?;

@@ -1,19 +1,17 @@
 //! GetKeyLastUsage: when a key last encrypted or decrypted something, and by which call.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Operation;
 use super::call::Call;
-use super::constraints::Constraints;
 use super::key_metadata::EpochSeconds;
+use super::key_request::KeyRequest;
 use crate::error::KmsError;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct GetKeyLastUsage {
-    key_id: Option<String>,
-}
+#[serde(transparent)]
+pub(super) struct GetKeyLastUsage(KeyRequest);
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -40,13 +38,11 @@ impl Operation for GetKeyLastUsage {
     type Response = Response;
 
     fn parameters(&self) -> Value {
-        json!({ "keyId": self.key_id })
+        self.0.parameters()
     }
 
     fn perform(&self, call: &mut Call) -> Result<Response, KmsError> {
-        let mut constraints = Constraints::default();
-        let key_id = constraints.key_id("keyId", self.key_id.as_deref());
-        constraints.check()?;
+        let key_id = self.0.key_id()?;
         let key = call.key(&call.kms.state.read()?, key_id)?;
         let usage = call.kms.last_usage(key.id)?.map(|usage| KeyLastUsage {
             operation: usage.operation,

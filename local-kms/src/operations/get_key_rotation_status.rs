@@ -1,20 +1,18 @@
 //! GetKeyRotationStatus: whether and when a key gets new material by itself.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Operation;
 use super::call::Call;
-use super::constraints::Constraints;
 use super::key_metadata::EpochSeconds;
+use super::key_request::KeyRequest;
 use crate::error::KmsError;
 use crate::state::KeyState;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct GetKeyRotationStatus {
-    key_id: Option<String>,
-}
+#[serde(transparent)]
+pub(super) struct GetKeyRotationStatus(KeyRequest);
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -33,13 +31,11 @@ impl Operation for GetKeyRotationStatus {
     type Response = Response;
 
     fn parameters(&self) -> Value {
-        json!({ "keyId": self.key_id })
+        self.0.parameters()
     }
 
     fn perform(&self, call: &mut Call) -> Result<Response, KmsError> {
-        let mut constraints = Constraints::default();
-        let key_id = constraints.key_id("keyId", self.key_id.as_deref());
-        constraints.check()?;
+        let key_id = self.0.key_id()?;
         let key = call.key(&call.kms.state.read()?, key_id)?;
         call.require_own_material(&key)?;
         // A key that waits for its deletion is not rotated, and says so; cancelled, it goes on as before.

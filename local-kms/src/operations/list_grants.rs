@@ -11,7 +11,7 @@ use super::grant_entry::Page;
 use super::page::PageRequest;
 use super::revoke_grant::parse_grant_id;
 use crate::error::KmsError;
-use crate::state::{GrantId, Lookup};
+use crate::state::{GrantId, GrantRecord, Lookup};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -48,8 +48,7 @@ impl Operation for ListGrants {
         constraints.length("grantId", self.grant_id.as_deref(), 1..=128);
         constraints.check()?;
         let page = PageRequest::parse(self.limit, self.marker.as_deref(), (50, 100))?;
-        let after = page.after.as_deref().map(<[u8; 32]>::try_from).transpose();
-        let after = after.map_err(|_| KmsError::InvalidMarker)?.map(GrantId::from_bytes);
+        let after = page.after_id()?.map(GrantId::from_bytes);
         grantee.map(check_principal).transpose()?;
         let only = self.grant_id.as_deref().map(parse_grant_id).transpose()?;
 
@@ -58,7 +57,7 @@ impl Operation for ListGrants {
         let key = call.key(&reading, key_id)?;
         let mut grants = match only {
             Some(id) => {
-                let of_grantee = |grant: &_| grantee.is_none_or(|grantee| is_of(grant, grantee));
+                let of_grantee = |grant: &GrantRecord| grantee.is_none_or(|grantee| grant.grantee == grantee);
                 reading.grant(key.id, id)?.filter(of_grantee).into_iter().collect()
             }
             None => reading.grants_after(key.id, grantee, after, page.fetch())?,
@@ -66,8 +65,4 @@ impl Operation for ListGrants {
         let next_marker = page.cut(&mut grants, |last| last.id.as_bytes().to_vec());
         Ok(Page::new(grants, next_marker, &call.kms.account))
     }
-}
-
-fn is_of(grant: &crate::state::GrantRecord, grantee: &str) -> bool {
-    grant.grantee == grantee
 }

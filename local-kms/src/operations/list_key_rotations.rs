@@ -70,8 +70,7 @@ impl Operation for ListKeyRotations {
         constraints.one_of("includeKeyMaterial", include, &["ALL_KEY_MATERIAL", "ROTATIONS_ONLY"]);
         constraints.check()?;
         let page = PageRequest::parse(self.limit, self.marker.as_deref(), (100, 1000))?;
-        let after = page.after.as_deref().map(<[u8; 32]>::try_from).transpose();
-        let after = after.map_err(|_| KmsError::InvalidMarker)?.map(MaterialId::from_bytes);
+        let after = page.after_id()?.map(MaterialId::from_bytes);
         let key = call.key(&call.kms.state.read()?, key_id)?;
         let all = include == Some("ALL_KEY_MATERIAL");
         let mut entries: Vec<Entry> = key

@@ -44,8 +44,7 @@ impl Operation for ListKeys {
     fn perform(&self, call: &mut Call) -> Result<Response, KmsError> {
         call.permit("*")?;
         let page = PageRequest::parse(self.limit, self.marker.as_deref(), (100, 1000))?;
-        let after = page.after.as_deref().map(<[u8; 16]>::try_from).transpose();
-        let after = after.map_err(|_| KmsError::InvalidMarker)?.map(KeyId::from_bytes);
+        let after = page.after_id()?.map(KeyId::from_bytes);
         let mut keys = call.kms.state.read()?.keys_after(after, page.fetch())?;
         let next_marker = page.cut(&mut keys, |last| last.as_bytes().to_vec());
         Ok(Response {

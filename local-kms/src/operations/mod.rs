@@ -1,5 +1,5 @@
 //! The operations of KMS, one file each. What they share: `call` (who may), `constraints` (what a request may hold),
-//! `cryptography`, `grant_tokens`, `grant_entry`, `key_metadata`, `managed_keys`, `page`, `rotation`, `tags`.
+//! `cryptography`, `grant_tokens`, `grant_entry`, `key_metadata`, `key_request`, `managed_keys`, `page`, `rotation`, `tags`.
 
 mod call;
 mod cancel_key_deletion;
@@ -29,6 +29,7 @@ mod grant_entry;
 mod grant_tokens;
 mod import_key_material;
 mod key_metadata;
+mod key_request;
 mod list_aliases;
 mod list_grants;
 mod list_key_policies;
@@ -62,7 +63,7 @@ use crate::audit::{Origin, Record};
 use crate::error::KmsError;
 use crate::kms::Kms;
 use crate::state::LastUsage;
-pub(crate) use call::{Call, describe_encryption_context, describe_key, rules};
+pub(crate) use call::{Call, describe_encryption_context, describe_key, permission, rules};
 pub(crate) use rotation::apply_due;
 
 /// One request of one operation, parsed.

@@ -35,6 +35,11 @@ impl PageRequest {
         self.after.as_deref().map(std::str::from_utf8).transpose().map_err(|_| KmsError::InvalidMarker)
     }
 
+    /// The same, where it is an id.
+    pub(super) fn after_id<const N: usize>(&self) -> Result<Option<[u8; N]>, KmsError> {
+        self.after.as_deref().map(<[u8; N]>::try_from).transpose().map_err(|_| KmsError::InvalidMarker)
+    }
+
     /// One more than the page holds, which tells whether it is the last.
     pub(super) fn fetch(&self) -> usize {
         self.limit + 1

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::constraints::Constraints;
 use super::{Done, Operation};
-use crate::authorization::KeyRules;
+use crate::authorization::ResourceRules;
 use crate::error::KmsError;
 use crate::key_policy::POLICY_NAME;
 use crate::policy::{Policy, PolicyKind};
@@ -94,7 +94,7 @@ pub(super) fn check_policy<'p>(
     }
     let policy =
         Policy::parse(text, PolicyKind::Resource).map_err(|error| KmsError::MalformedPolicy(error.to_string()))?;
-    let rules = KeyRules { policy, grants: Vec::new() };
+    let rules = ResourceRules { policy, grants: Vec::new() };
     if !bypasses_safety_check && call.would_be_denied(lookup, &rules, "PutKeyPolicy", key)? {
         return Err(KmsError::MalformedPolicy(
             "The new key policy will not allow you to update the key policy in the future.".to_owned(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Operation;
 use super::call::Call;
-use super::constraints::Constraints;
+use super::key_request::KeyRequest;
 use super::rotation::replace_material;
 use crate::error::KmsError;
 use crate::state::{KeyOrigin, MaterialMade};
@@ -17,10 +17,8 @@ const MAX_ROTATIONS: usize = 25;
 const CONFLICT: SignedDuration = SignedDuration::from_mins(20);
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct RotateKeyOnDemand {
-    key_id: Option<String>,
-}
+#[serde(transparent)]
+pub(super) struct RotateKeyOnDemand(KeyRequest);
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -34,13 +32,11 @@ impl Operation for RotateKeyOnDemand {
     type Response = Response;
 
     fn parameters(&self) -> Value {
-        json!({ "keyId": self.key_id })
+        self.0.parameters()
     }
 
     fn perform(&self, call: &mut Call) -> Result<Response, KmsError> {
-        let mut constraints = Constraints::default();
-        let key_id = constraints.key_id("keyId", self.key_id.as_deref());
-        constraints.check()?;
+        let key_id = self.0.key_id()?;
         let kms = call.kms;
         kms.state.write(|writing| {
             let mut key = call.key(writing, key_id)?;

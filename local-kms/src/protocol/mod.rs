@@ -2,6 +2,7 @@
 
 mod answer;
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -20,7 +22,13 @@ use answer::{Answer, Received, TARGET_PREFIX};
 /// The largest request KMS has is some 64 KiB; beyond this nothing is read.
 const MAX_BODY_LEN: usize = 1024 * 1024;
 
-/// How long a body may take: a client that trickles does not hold a connection for ever.
+/// All that is encrypted and decrypted fits; policies may not.
+const SMALL_BODY_LEN: u64 = 16 * 1024;
+
+/// At most so many larger bodies are in memory: thousands of connections could have one each.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(64);
+
+/// How long a body may take, with the wait for room: a client that trickles does not hold a connection for ever.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Whatever the request is, there is an answer.
@@ -29,10 +37,10 @@ pub(crate) async fn handle(kms: Arc<Kms>, peer: SocketAddr, request: Request<Inc
     let (head, body) = request.into_parts();
     let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let operation = target.and_then(|target| target.strip_prefix(TARGET_PREFIX)).unwrap_or_default().to_owned();
-    let answer = match timeout(BODY_DEADLINE, Limited::new(body, MAX_BODY_LEN).collect()).await {
+    let answer = match timeout(BODY_DEADLINE, read(body)).await {
         Err(_) => Answer::too_slow(),
         Ok(Err(_)) => Answer::too_large(),
-        Ok(Ok(collected)) => {
+        Ok(Ok((body, _room))) => {
             // STS, which has no target, is no part of what fails.
             let is_kms = !operation.is_empty();
             if let Some(latency) = kms.faults.latency(&operation).filter(|_| is_kms) {
@@ -42,7 +50,6 @@ pub(crate) async fn handle(kms: Arc<Kms>, peer: SocketAddr, request: Request<Inc
                 Some(OutageAnswer::Silence) => std::future::pending().await,
                 Some(outage) => Answer::out(outage),
                 None => {
-                    let body = collected.to_bytes();
                     let received = Received { head, body, peer, request_id: request_id.clone() };
                     // State and audit log are files; they block.
                     let answered = tokio::task::spawn_blocking(move || answer::answer(&kms, &received)).await;
@@ -59,4 +66,11 @@ pub(crate) async fn handle(kms: Arc<Kms>, peer: SocketAddr, request: Request<Inc
         headers.insert("x-amzn-requestid", request_id);
     }
     response
+}
+
+/// The body, and the room that it takes until it is dropped, if it is large or may become so.
+async fn read(body: Incoming) -> Result<(Bytes, Option<SemaphorePermit<'static>>), Box<dyn Error + Send + Sync>> {
+    let may_be_large = body.size_hint().upper().is_none_or(|len| len > SMALL_BODY_LEN);
+    let room = if may_be_large { Some(LARGE_BODIES.acquire().await?) } else { None };
+    Ok((Limited::new(body, MAX_BODY_LEN).collect().await?.to_bytes(), room))
 }

@@ -90,12 +90,12 @@ type GrantsOfGrantee = (u128, &'static str, u64, &'static [u8; 32]);
 pub(crate) enum GrantsFor<'a> {
     /// Where constraints have no say.
     Any,
-    /// Those whose constraints this encryption context may satisfy, and not many others.
+    /// All whose constraints this encryption context may satisfy, and few others.
     Context(&'a EncryptionContext),
 }
 
-/// One pair that the encryption context of a call must have, or zero: no two calls are told apart by it alone, but
-/// thousands of grants are, each for another volume.
+/// One pair that the encryption context of a call must have for the grant to allow it, or zero if it need have none. It
+/// only narrows the search among thousands of grants, each for another volume; the decision looks at all pairs.
 fn hint(constraints: &GrantConstraints) -> u64 {
     let wanted = constraints.encryption_context_equals.as_ref().or(constraints.encryption_context_subset.as_ref());
     wanted.and_then(|context| context.0.first_key_value()).map_or(0, hint_of_pair)

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redb::ReadTransaction;
@@ -19,9 +19,7 @@ pub(super) struct Lag {
 impl Lag {
     pub(super) fn set(&self, lag: Duration) {
         self.lag_ms.store(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
-        if lag.is_zero() {
-            self.replaced.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+        drop(self.replaced());
     }
 
     pub(super) fn duration(&self) -> Duration {
@@ -34,19 +32,24 @@ impl Lag {
 
     /// `view` is about to be replaced by a change.
     pub(super) fn keep(&self, view: Arc<ReadTransaction>) {
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).push_back((Instant::now(), view));
+        self.replaced().push_back((Instant::now(), view));
     }
 
     /// What was current when the lag began; `None`: nothing changed since.
     pub(super) fn view(&self) -> Option<Arc<ReadTransaction>> {
-        let lag = self.duration();
-        if lag.is_zero() {
+        if !self.is_on() {
             return None;
         }
+        self.replaced().front().map(|(_, view)| Arc::clone(view))
+    }
+
+    /// Without those that nobody sees any more: each holds pages of the file back.
+    fn replaced(&self) -> MutexGuard<'_, VecDeque<(Instant, Arc<ReadTransaction>)>> {
+        let lag = self.duration();
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         while replaced.front().is_some_and(|(at, _)| at.elapsed() >= lag) {
             replaced.pop_front();
         }
-        replaced.front().map(|(_, view)| Arc::clone(view))
+        replaced
     }
 }

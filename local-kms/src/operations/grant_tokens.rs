@@ -1,10 +1,9 @@
 //! Grant tokens: what a grant is known by before the whole of KMS knows of it.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::constraints::Constraints;
+use super::opaque;
 use crate::error::KmsError;
 use crate::kms::Kms;
 use crate::random;
@@ -45,13 +44,12 @@ pub(super) fn token(kms: &Kms, grant: &GrantRecord) -> Result<String, KmsError> 
     let mut salt = [0; 16];
     random::fill(&mut salt)?;
     let plain = [grant.key.as_bytes(), grant.id.as_bytes(), &salt].concat();
-    Ok(URL_SAFE_NO_PAD.encode(kms.root_key.seal(&Purpose::GrantToken, &plain)?))
+    Ok(opaque::encode(&kms.root_key.seal(&Purpose::GrantToken, &plain)?))
 }
 
 /// `None`: the grant is gone.
 pub(super) fn find(kms: &Kms, token: &str) -> Result<Option<GrantRecord>, KmsError> {
-    let opened =
-        URL_SAFE_NO_PAD.decode(token).ok().and_then(|sealed| kms.root_key.open(&Purpose::GrantToken, &sealed).ok());
+    let opened = opaque::decode(token).and_then(|sealed| kms.root_key.open(&Purpose::GrantToken, &sealed).ok());
     let plain = opened.ok_or(KmsError::InvalidGrantToken)?;
     let parts = plain.split_first_chunk::<KEY_LEN>().and_then(|(key, rest)| Some((key, rest.first_chunk::<32>()?)));
     let (key, grant) = parts.ok_or(KmsError::InvalidGrantToken)?;

@@ -1,5 +1,6 @@
 //! The operations of KMS, one file each. What they share: `call` (who may), `constraints` (what a request may hold),
-//! `cryptography`, `grant_tokens`, `grant_entry`, `key_metadata`, `key_request`, `managed_keys`, `page`, `rotation`, `tags`.
+//! `cryptography`, `grant_tokens`, `grant_entry`, `key_metadata`, `key_request`, `managed_keys`, `opaque`, `page`,
+//! `rotation`, `tags`.
 
 mod call;
 mod cancel_key_deletion;
@@ -38,6 +39,7 @@ mod list_keys;
 mod list_resource_tags;
 mod list_retirable_grants;
 mod managed_keys;
+mod opaque;
 mod page;
 mod put_key_policy;
 mod re_encrypt;

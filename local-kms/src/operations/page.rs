@@ -1,9 +1,7 @@
 //! Pages of the List operations: `Limit` and `Marker` in, `NextMarker` and `Truncated` out.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use super::constraints::Constraints;
+use super::opaque;
 use crate::error::KmsError;
 
 /// Where a page starts, and how long it may be.
@@ -23,9 +21,9 @@ impl PageRequest {
         constraints.number("limit", limit, 1..=max);
         constraints.length("marker", marker, 1..=1024);
         constraints.check()?;
-        let after = marker.map(|marker| URL_SAFE_NO_PAD.decode(marker)).transpose();
+        let after = marker.map(|marker| opaque::decode(marker).ok_or(KmsError::InvalidMarker));
         Ok(Self {
-            after: after.map_err(|_| KmsError::InvalidMarker)?,
+            after: after.transpose()?,
             limit: limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(default),
         })
     }
@@ -51,6 +49,6 @@ impl PageRequest {
             return None;
         }
         items.truncate(self.limit);
-        items.last().map(|last| URL_SAFE_NO_PAD.encode(identity(last)))
+        items.last().map(|last| opaque::encode(&identity(last)))
     }
 }

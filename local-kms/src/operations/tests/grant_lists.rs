@@ -114,7 +114,7 @@ fn a_page_out_of_bounds_is_refused() {
         for (member, value, code) in [
             ("Limit", json!(0), "ValidationException"),
             ("Limit", json!(101), "ValidationException"),
-            ("Marker", json!("YQ"), "InvalidMarkerException"),
+            ("Marker", json!("AWE"), "InvalidMarkerException"),
         ] {
             let mut request = request.clone();
             request[member] = value;

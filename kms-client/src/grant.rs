@@ -28,6 +28,16 @@ pub struct Grant {
     pub token: GrantToken,
 }
 
+/// One of the grants of a key, as its owner sees them (`ListGrants`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListedGrant {
+    pub id: String,
+    /// Its tag at creation; a volume's grant has the volume's id.
+    pub name: Option<String>,
+    pub grantee_principal: Option<String>,
+    pub operations: Vec<String>,
+}
+
 /// Bridges the time until a grant is known everywhere in AWS; it is of use to the grantee only. `Debug` does not show it,
 /// so that it ends up in no log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

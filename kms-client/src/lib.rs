@@ -4,17 +4,19 @@
 
 mod answer;
 mod aws;
+mod call_log;
 mod grant;
 mod principal;
 mod traits;
 mod types;
 
 pub use answer::{Answer, KmsError};
-pub use aws::{AwsKms, Login, Patience};
-pub use grant::{Grant, GrantRequest, GrantToken};
+pub use aws::{AwsKms, Login, Patience, S3Login};
+pub use call_log::{CallLog, CallRecord};
+pub use grant::{Grant, GrantRequest, GrantToken, ListedGrant};
 pub use principal::{InvalidPrincipalArn, PrincipalArn};
 pub use traits::{Kms, KmsAdmin};
 pub use types::{
-    DataKey, Decrypted, EncryptionContext, InvalidKmsKeyArn, KeyDescription, KeyState, KmsKeyArn, KmsKeyId,
+    DataKey, Decrypted, EncryptionContext, InvalidKmsKeyArn, KeyDescription, KeyOrigin, KeyState, KmsKeyArn, KmsKeyId,
     ReEncrypted, WrappedKey,
 };

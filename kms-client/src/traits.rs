@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use crate::answer::KmsError;
-use crate::grant::{Grant, GrantRequest};
+use crate::grant::{Grant, GrantRequest, ListedGrant};
 use crate::types::{
-    DataKey, Decrypted, EncryptionContext, KeyDescription, KmsKeyArn, KmsKeyId, ReEncrypted, WrappedKey,
+    DataKey, Decrypted, EncryptionContext, KeyDescription, KeyOrigin, KmsKeyArn, KmsKeyId, ReEncrypted, WrappedKey,
 };
 
 /// What a volume asks of KMS. Every call is one request, with the client's own bounded retries inside.
@@ -68,4 +68,21 @@ pub trait KmsAdmin: Send + Sync {
     fn put_key_policy(&self, key: &KmsKeyArn, policy: &str) -> impl Future<Output = Result<(), KmsError>> + Send;
     fn delete_imported_key_material(&self, key: &KmsKeyArn) -> impl Future<Output = Result<(), KmsError>> + Send;
     fn revoke_grant(&self, key: &KmsKeyArn, grant_id: &str) -> impl Future<Output = Result<(), KmsError>> + Send;
+    /// All of them, however many pages KMS makes of it.
+    fn list_grants(&self, key: &KmsKeyArn) -> impl Future<Output = Result<Vec<ListedGrant>, KmsError>> + Send;
+    /// A symmetric key that wraps data keys, under the default policy.
+    fn create_key(
+        &self,
+        origin: KeyOrigin,
+        description: &str,
+    ) -> impl Future<Output = Result<KmsKeyArn, KmsError>> + Send;
+    /// The keys of the account with exactly this description: for whoever made one and was not told its name. Asks once
+    /// for each key that there is.
+    fn keys_described(&self, description: &str) -> impl Future<Output = Result<Vec<KmsKeyArn>, KmsError>> + Send;
+    /// Gives a key of [`KeyOrigin::External`] its material: two calls, the material wrapped for KMS in between.
+    fn import_key_material(
+        &self,
+        key: &KmsKeyArn,
+        material: &[u8; 32],
+    ) -> impl Future<Output = Result<(), KmsError>> + Send;
 }

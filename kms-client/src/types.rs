@@ -127,6 +127,17 @@ pub struct KeyDescription {
     pub state: KeyState,
     /// `KeyUsage` is `ENCRYPT_DECRYPT` and `KeySpec` is `SYMMETRIC_DEFAULT`: it can wrap a volume key.
     pub wraps_data_keys: bool,
+    /// AWS's own key of the account (`alias/aws/…`): its policy is not the account's to change.
+    pub aws_managed: bool,
+}
+
+/// Where the material of a key that is made comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrigin {
+    /// KMS makes it.
+    Kms,
+    /// It is imported.
+    External,
 }
 
 /// <https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>
@@ -142,6 +153,15 @@ pub enum KeyState {
     Unavailable,
     /// A state that AWS added later.
     Other(String),
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other(name) => f.write_str(name),
+            known => write!(f, "{known:?}"),
+        }
+    }
 }
 
 impl KeyState {

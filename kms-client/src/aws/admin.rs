@@ -1,11 +1,14 @@
 //! What only a drill does to a KMS key, as AWS calls.
 
 use aws_sdk_kms::operation::RequestId;
+use aws_sdk_kms::types::{KeySpec, OriginType};
 
 use super::AwsKms;
+use super::calls::Answered;
 use crate::answer::KmsError;
+use crate::grant::ListedGrant;
 use crate::traits::KmsAdmin;
-use crate::types::KmsKeyArn;
+use crate::types::{KeyOrigin, KmsKeyArn};
 
 /// The only name a key policy can have.
 const POLICY_NAME: &str = "default";
@@ -66,5 +69,62 @@ impl KmsAdmin for AwsKms {
         let answer = self.client.revoke_grant().key_id(key.as_str()).grant_id(grant_id).send().await;
         answer.map_err(|error| self.parties.failure("RevokeGrant", &error))?;
         Ok(())
+    }
+
+    async fn list_grants(&self, key: &KmsKeyArn) -> Result<Vec<ListedGrant>, KmsError> {
+        let mut grants = Vec::new();
+        let mut marker = None;
+        loop {
+            let answer = self.client.list_grants().key_id(key.as_str()).set_marker(marker).send().await;
+            let answer = answer.map_err(|error| self.parties.failure("ListGrants", &error))?;
+            grants.extend(answer.grants().iter().map(|grant| ListedGrant {
+                id: grant.grant_id().unwrap_or_default().to_owned(),
+                name: grant.name().filter(|name| !name.is_empty()).map(str::to_owned),
+                grantee_principal: grant.grantee_principal().map(str::to_owned),
+                operations: grant.operations().iter().map(|operation| operation.as_str().to_owned()).collect(),
+            }));
+            marker = answer.next_marker().map(str::to_owned);
+            if !answer.truncated() || marker.is_none() {
+                return Ok(grants);
+            }
+        }
+    }
+
+    async fn create_key(&self, origin: KeyOrigin, description: &str) -> Result<KmsKeyArn, KmsError> {
+        const OPERATION: &str = "CreateKey";
+        let origin = match origin {
+            KeyOrigin::Kms => OriginType::AwsKms,
+            KeyOrigin::External => OriginType::External,
+        };
+        let request = self.client.create_key().key_spec(KeySpec::SymmetricDefault).origin(origin);
+        let answer = request.description(description).send().await;
+        let answer = answer.map_err(|error| self.parties.failure(OPERATION, &error))?;
+        let answered = Answered { kms: self, operation: OPERATION, request_id: answer.request_id() };
+        answered.arn(answer.key_metadata().and_then(|metadata| metadata.arn()))
+    }
+
+    async fn keys_described(&self, description: &str) -> Result<Vec<KmsKeyArn>, KmsError> {
+        let mut found = Vec::new();
+        let mut marker = None;
+        loop {
+            let answer = self.client.list_keys().set_marker(marker).send().await;
+            let answer = answer.map_err(|error| self.parties.failure("ListKeys", &error))?;
+            for arn in answer.keys().iter().filter_map(|key| key.key_arn()) {
+                let described = self.client.describe_key().key_id(arn).send().await;
+                // A key of somebody else's that may not be described is not the one.
+                let Ok(described) = described else { continue };
+                if described.key_metadata().and_then(|metadata| metadata.description()) == Some(description) {
+                    found.extend(arn.parse::<KmsKeyArn>());
+                }
+            }
+            marker = answer.next_marker().map(str::to_owned);
+            if !answer.truncated() || marker.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn import_key_material(&self, key: &KmsKeyArn, material: &[u8; 32]) -> Result<(), KmsError> {
+        self.import(key, material).await
     }
 }

@@ -5,7 +5,7 @@
 
 use aws_sdk_kms::operation::RequestId;
 use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::types::{KeySpec, KeyUsageType};
+use aws_sdk_kms::types::{KeyManagerType, KeySpec, KeyUsageType};
 use zeroize::Zeroizing;
 
 use super::AwsKms;
@@ -29,6 +29,7 @@ impl Kms for AwsKms {
             state: KeyState::from_name(state.as_str()),
             wraps_data_keys: metadata.key_usage() == Some(&KeyUsageType::EncryptDecrypt)
                 && metadata.key_spec() == Some(&KeySpec::SymmetricDefault),
+            aws_managed: metadata.key_manager() == Some(&KeyManagerType::Aws),
         })
     }
 
@@ -151,7 +152,7 @@ impl Answered<'_> {
         value.ok_or_else(|| self.kms.parties.incomplete(self.operation, field, self.request_id))
     }
 
-    fn arn(&self, text: Option<&str>) -> Result<KmsKeyArn, KmsError> {
+    pub(super) fn arn(&self, text: Option<&str>) -> Result<KmsKeyArn, KmsError> {
         self.has("key ARN", text.and_then(|text| text.parse().ok()))
     }
 

@@ -6,11 +6,17 @@ mod calls;
 mod credentials;
 mod failure;
 mod grants;
+mod identity;
+mod import;
 mod login;
 mod patience;
+mod recorder;
+mod s3;
 
 use aws_config::{Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_kms::Client;
+use aws_sdk_kms::config::SharedInterceptor;
 use aws_sdk_kms::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_sdk_kms::config::retry::RetryPartition;
 use aws_sdk_kms::config::{Config, IdentityCache};
@@ -19,12 +25,15 @@ use aws_types::service_config::ServiceConfigKey;
 use tokio::time::timeout;
 
 use crate::answer::KmsError;
+use crate::call_log::CallLog;
 use crate::grant::GrantToken;
 use body_limit::BodyLimit;
 use credentials::PatientCredentials;
 use failure::{Parties, chain};
 pub use login::Login;
 pub use patience::Patience;
+use recorder::CallRecorder;
+pub use s3::S3Login;
 
 /// A client of AWS KMS, or of any server that speaks its protocol (`AWS_ENDPOINT_URL_KMS`).
 ///
@@ -32,6 +41,8 @@ pub use patience::Patience;
 /// and EC2 roles (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
 pub struct AwsKms {
     client: Client,
+    /// For the one question of another service: who am I.
+    sts: aws_sdk_sts::Client,
     parties: Parties,
     grant_token: Option<GrantToken>,
 }
@@ -42,25 +53,40 @@ impl AwsKms {
     /// # Errors
     /// [`crate::Answer::Unauthenticated`]: no such profile, no region, no credentials, or not in time.
     pub async fn connect(login: &Login, patience: Patience) -> Result<Self, KmsError> {
-        timeout(patience.total, Self::log_in(login, patience)).await.unwrap_or_else(|_| {
+        Self::connect_recorded(login, patience, None).await
+    }
+
+    /// As [`AwsKms::connect`], and every request from then on is written down in `log`.
+    ///
+    /// # Errors
+    /// As [`AwsKms::connect`].
+    pub async fn connect_recorded(login: &Login, patience: Patience, log: Option<&CallLog>) -> Result<Self, KmsError> {
+        timeout(patience.total, Self::log_in(login, patience, log)).await.unwrap_or_else(|_| {
             Err(login::failed(format!("no credentials within {:?} {}", patience.total, login.sources())))
         })
     }
 
-    async fn log_in(login: &Login, patience: Patience) -> Result<Self, KmsError> {
+    async fn log_in(login: &Login, patience: Patience, log: Option<&CallLog>) -> Result<Self, KmsError> {
         let (sdk, region, source) = login.resolve(patience).await?;
         let first = login.load(&source).await?;
-        let configured = configured_endpoint(&sdk);
+        let configured = configured_endpoint(&sdk, "KMS");
         let endpoint = resolved_endpoint(&sdk, &region, configured.as_deref())
             .await
             .map_err(|error| login::failed(format!("no endpoint for KMS in {region}: {}", chain(&*error))))?;
+        let credentials = SharedCredentialsProvider::new(PatientCredentials::new(source, first, patience.attempt));
+        let mut sts = aws_sdk_sts::config::Builder::from(&sdk).credentials_provider(credentials.clone()).region(region);
         let mut config = aws_sdk_kms::config::Builder::from(&sdk)
-            .credentials_provider(PatientCredentials::new(source, first, patience.attempt))
+            .credentials_provider(credentials)
             .identity_cache(IdentityCache::lazy().load_timeout(patience.total).build())
             .interceptor(BodyLimit);
         config.set_endpoint_url(configured);
+        if let Some(log) = log {
+            config.push_interceptor(SharedInterceptor::new(CallRecorder(log.clone())));
+            sts.push_interceptor(SharedInterceptor::new(CallRecorder(log.clone())));
+        }
         let parties = Parties { endpoint, profile: login.named_profile() };
-        Ok(Self { client: Client::from_conf(own_retries(config)), parties, grant_token: None })
+        let sts = aws_sdk_sts::Client::from_conf(sts.build());
+        Ok(Self { client: Client::from_conf(own_retries(config)), sts, parties, grant_token: None })
     }
 
     /// The same login over new connections, with nothing shared that a past failure could have left its mark on:
@@ -70,6 +96,7 @@ impl AwsKms {
         // A client makes its own connection pool, unless its config brings one; ours never does.
         Self {
             client: Client::from_conf(own_retries(self.client.config().to_builder())),
+            sts: self.sts.clone(),
             parties: self.parties.clone(),
             grant_token: self.grant_token.clone(),
         }
@@ -94,11 +121,11 @@ fn own_retries(config: aws_sdk_kms::config::Builder) -> Config {
     config.retry_partition(RetryPartition::custom("envol").build()).build()
 }
 
-/// `AWS_ENDPOINT_URL_KMS`, a profile's `services` section, `AWS_ENDPOINT_URL` or a profile's `endpoint_url`, in the
+/// `AWS_ENDPOINT_URL_SERVICE`, a profile's `services` section, `AWS_ENDPOINT_URL` or a profile's `endpoint_url`, in the
 /// SDK's own order (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
-fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
+fn configured_endpoint(sdk: &SdkConfig, service: &str) -> Option<String> {
     let key =
-        ServiceConfigKey::builder().service_id("KMS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
+        ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
     sdk.service_config().and_then(|config| config.load_config(key)).or_else(|| sdk.endpoint_url().map(str::to_owned))
 }
 

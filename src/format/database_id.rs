@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use kms_client::EncryptionContext;
 
-use super::VolumeId;
+use super::{SnapshotId, VolumeId};
 
 /// RDS names the instance, Aurora the cluster; the encryption context has another key for each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +50,13 @@ impl DatabaseId {
     /// What the canary is wrapped with: one pair more, so that neither wrapped key passes for the other.
     pub fn canary_context(&self, volume: &VolumeId) -> EncryptionContext {
         self.encryption_context(volume).with("envol:use", "canary")
+    }
+
+    /// What the key of a snapshot is wrapped with. The snapshot's own name is in it, so that a grant can be for one
+    /// snapshot and no other.
+    pub fn snapshot_context(&self, volume: &VolumeId, snapshot: &SnapshotId) -> EncryptionContext {
+        let context = self.encryption_context(volume);
+        context.with("envol:use", "snapshot").with("envol:snapshot-id", snapshot.as_str())
     }
 }
 

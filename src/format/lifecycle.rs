@@ -1,4 +1,4 @@
-//! The lifecycle record: that a volume is terminal, why and since when.
+//! The lifecycle record: that the key of a volume was revoked, why and since when.
 //!
 //! It needs no key to be written, since the key is gone by then, and so has a checksum only: whoever can write the image
 //! could remove it. A record that is there and cannot be read is damage, and then nothing is served.
@@ -12,12 +12,18 @@ use super::{Damage, VolumeId};
 pub const LIFECYCLE_BLOCK_LEN: usize = 4096;
 
 const MAGIC_BYTES: [u8; 8] = *b"envol\0LR";
-/// The only state there is.
-const TERMINAL: u8 = 1;
+/// Whether there is a way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifecycleState {
+    Terminal,
+    /// Inaccessible. Until when, the policy in the header says, which is under its MAC.
+    Recoverable,
+}
 
-/// This volume is terminal.
+/// The key of this volume was revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifecycleRecord {
+    pub state: LifecycleState,
     /// One more with each write; of two whole copies the higher counts.
     pub sequence: u64,
     pub volume_id: VolumeId,
@@ -30,7 +36,7 @@ pub struct LifecycleRecord {
     pub detail: String,
 }
 
-/// Why it is terminal.
+/// Why it is inaccessible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     KeyDisabled,
@@ -57,7 +63,7 @@ impl LifecycleRecord {
         let record = &mut block[..LEN];
         MAGIC.put(record, &MAGIC_BYTES);
         FORMAT_VERSION.put(record, &super::FORMAT_VERSION.to_le_bytes());
-        STATE.put(record, &[TERMINAL]);
+        STATE.put(record, &[self.state.to_code()]);
         CAUSE.put(record, &[self.cause.to_code()]);
         SEQUENCE.put(record, &self.sequence.to_le_bytes());
         AT_MS.put(record, &self.at_ms.to_le_bytes());
@@ -120,14 +126,12 @@ fn parse_fields(record: &[u8]) -> Result<LifecycleRecord, Damage> {
         return Err(Damage::Version(version));
     }
     let [state] = STATE.array(record);
-    if state != TERMINAL {
-        return Err(STATE.damage(format!("is {state}")));
-    }
     let [cause] = CAUSE.array(record);
     for reserved in [RESERVED_1, RESERVED_2, RESERVED_3] {
         reserved.check_zero(record)?;
     }
     Ok(LifecycleRecord {
+        state: LifecycleState::from_code(state).ok_or_else(|| STATE.damage(format!("is {state}")))?,
         sequence: u64::from_le_bytes(SEQUENCE.array(record)),
         volume_id: VOLUME_ID_SLOT.read_text(record)?.parse().map_err(|_| VOLUME_ID.damage("is not a volume id"))?,
         cause: Cause::from_code(cause).ok_or_else(|| CAUSE.damage(format!("is {cause}")))?,
@@ -135,6 +139,19 @@ fn parse_fields(record: &[u8]) -> Result<LifecycleRecord, Damage> {
         request_id: REQUEST_ID_SLOT.read_text(record)?.to_owned(),
         detail: DETAIL_SLOT.read_text(record)?.to_owned(),
     })
+}
+
+impl LifecycleState {
+    fn to_code(self) -> u8 {
+        match self {
+            Self::Terminal => 1,
+            Self::Recoverable => 2,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Terminal, Self::Recoverable].into_iter().find(|state| state.to_code() == code)
+    }
 }
 
 impl Cause {

@@ -10,10 +10,10 @@ mod geometry;
 mod headers;
 pub mod layout;
 mod lifecycle;
+mod resource_id;
 mod revocation_policy;
 mod superblock;
 mod unverified;
-mod volume_id;
 
 pub use damage::Damage;
 pub use database_id::{DatabaseId, DatabaseName, InvalidDatabaseName};
@@ -22,11 +22,11 @@ pub use geometry::{
     BLOCK_SIZE, BLOCKS_PER_REGION, Geometry, HEADER_LEN, InvalidSize, MAP_LEN, MAX_SIZE, MIN_SIZE, MapBit, REGION_LEN,
 };
 pub use headers::{HeaderCopy, HeaderError, Headers, Repair, VerifiedHeader};
-pub use lifecycle::{Cause, LIFECYCLE_BLOCK_LEN, LifecycleError, LifecycleRecord};
+pub use lifecycle::{Cause, LIFECYCLE_BLOCK_LEN, LifecycleError, LifecycleRecord, LifecycleState};
+pub use resource_id::{InvalidSnapshotId, InvalidVolumeId, SnapshotId, VolumeId};
 pub use revocation_policy::RevocationPolicy;
 pub use superblock::{SlotOverflow, Superblock};
 pub use unverified::{NotAuthentic, UnverifiedSuperblock};
-pub use volume_id::{InvalidVolumeId, VolumeId};
 
 /// The only version there is. Both records carry it.
 pub const FORMAT_VERSION: u32 = 1;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
+const DAY_S: u32 = 86_400;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationPolicy {
     /// Never again, even when the key comes back.
@@ -14,6 +16,10 @@ pub enum RevocationPolicy {
 }
 
 impl RevocationPolicy {
+    /// As RDS has it: recoverable for seven days.
+    pub const RECOVERABLE_A_WEEK: Self =
+        Self::Recoverable { window_s: NonZeroU32::new(7 * DAY_S).expect("a week is not nothing") };
+
     /// The fields `revocation_policy` and `revocation_window_s`.
     pub(super) fn to_codes(self) -> (u8, u32) {
         match self {
@@ -38,7 +44,10 @@ impl fmt::Display for RevocationPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Terminal => f.write_str("terminal"),
-            Self::Recoverable { window_s } => write!(f, "recoverable={window_s}s"),
+            Self::Recoverable { window_s } => match window_s.get() {
+                days if days.is_multiple_of(DAY_S) => write!(f, "recoverable={}d", days / DAY_S),
+                seconds => write!(f, "recoverable={seconds}s"),
+            },
             Self::Erase => f.write_str("erase"),
         }
     }

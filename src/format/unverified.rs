@@ -52,6 +52,26 @@ impl UnverifiedSuperblock {
         &self.claims.wrapped_canary
     }
 
+    /// Both wrapped keys were overwritten: nothing opens this volume any more.
+    pub fn is_erased(&self) -> bool {
+        let keys = [&self.claims.wrapped_volume_key, &self.claims.wrapped_canary];
+        keys.into_iter().all(|key| key.0.iter().all(|byte| *byte == 0))
+    }
+
+    /// The next version of this copy, without its wrapped keys. Whole by its checksum; its MAC does not fit, since the key
+    /// that would make one is gone.
+    pub fn erased(&self) -> Box<[u8; LEN]> {
+        let mut bytes = self.bytes.clone();
+        let record = bytes.as_mut_slice();
+        SEQUENCE.put(record, &self.claims.sequence.saturating_add(1).to_le_bytes());
+        for field in [WRAPPED_VOLUME_KEY, WRAPPED_CANARY] {
+            record[field.offset..field.offset + field.len].fill(0);
+        }
+        let crc = crc32fast::hash(&record[..CRC.offset]);
+        CRC.put(record, &crc.to_le_bytes());
+        bytes
+    }
+
     /// Every field, with nothing proven: to be shown to a person, never to be acted on.
     pub fn unproven(&self) -> &Superblock {
         &self.claims

@@ -1,24 +1,17 @@
-//! File systems on a volume: making one, and shutting one down.
+//! Making a file system on a volume, and making durable what is in it.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
-
+use super::child::{self, Answer, Task};
 use super::error::{Context, HostError};
 use super::loop_device::LoopDevice;
-use super::mounts::{Mount, Mounts, mount_of};
-use super::tools::Tool;
-use super::{DeviceNumber, ioctl};
+use super::tools::{THIS_PROGRAM, Tool};
 use crate::format::FileSystemKind;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-
-/// `argv[0]` under which this program shuts a file system down.
-const SHUTDOWN_HELPER: &str = "envol-shutdown-fs";
 
 /// Below this there is no such file system, or none that survives a crash.
 #[must_use]
@@ -56,68 +49,28 @@ pub fn make(kind: FileSystemKind, device: &LoopDevice, label: Option<&str>) -> R
     tool.arg(device.path()).run().map(drop)
 }
 
-/// Shuts a mounted file system down: nothing is written any more, also not what is dirty, and every read, write and open
-/// fails. What is mapped into a process stays readable there until the process is gone.
+/// Writes back what the kernel holds of the file system that is mounted at `dir`, and waits until it is durable (syncfs(2)), in a
+/// process of its own.
 ///
 /// # Errors
-/// [`HostError::Failed`] if the file system is not mounted there any more, or is an XFS that is shut down already (it cannot be opened); [`HostError::TimedOut`] if its store does not answer.
-pub fn shut_down(mount: &Mount, deadline: Duration) -> Result<(), HostError> {
-    let tool = Tool::this_program(SHUTDOWN_HELPER, deadline);
-    tool.arg(&mount.mount_point).arg(mount.device.to_string()).run().map(drop)
+/// [`HostError::TimedOut`]; [`HostError::Unsupported`] with the kernel's words if some of it cannot be written.
+pub fn sync(dir: &Path, deadline: Duration) -> Result<(), HostError> {
+    sync_by(Path::new(THIS_PROGRAM), dir, deadline)
 }
 
-/// Whether this program was started as the helper of [`shut_down`].
-#[must_use]
-pub fn is_shutdown_helper(argv0: &std::ffi::OsStr) -> bool {
-    argv0 == SHUTDOWN_HELPER
-}
-
-/// The helper: `DIR MAJOR:MINOR`, without `argv[0]`. It does the ioctl where a wait harms nobody.
-#[must_use]
-pub fn run_shutdown_helper(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().collect();
-    let parsed = match args.as_slice() {
-        [dir, device] => {
-            device.to_str().and_then(|device| device.parse().ok()).map(|device| (PathBuf::from(dir), device))
-        }
-        _ => None,
-    };
-    let Some((dir, device)) = parsed else {
-        eprintln!("usage: {SHUTDOWN_HELPER} DIR MAJOR:MINOR");
-        return ExitCode::from(2);
-    };
-    match shut_down_here(&dir, device) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(HostError::Io { context, source }) => {
-            eprintln!("{context}: {source}");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+/// As [`sync`], by a copy of this program: for a process that is another one.
+///
+/// # Errors
+/// As [`sync`].
+pub fn sync_by(program: &Path, dir: &Path, deadline: Duration) -> Result<(), HostError> {
+    match child::run_by(program, &Task::Sync { dir: dir.to_owned() }, deadline)? {
+        Answer::Done => Ok(()),
+        _ => Err(HostError::Unsupported { what: "the child answered another question".to_owned() }),
     }
 }
 
-/// Makes sure first that it is this file system. If it is unmounted already, the directory is on the host's own.
-fn shut_down_here(dir: &Path, device: DeviceNumber) -> Result<(), HostError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = openat(CWD, dir, flags, Mode::empty()).context(|| format!("cannot open {}", dir.display()))?;
-    let mounts = Mounts::read()?;
-    let mount = mount_of(&opened)?.and_then(|id| mounts.with_id(id));
-    if mount.is_none_or(|mount| mount.device != device) {
-        return Err(HostError::Unsupported { what: format!("{} is not on the file system {device}", dir.display()) });
-    }
-    ioctl::shut_down_without_flush(&opened).context(|| format!("cannot shut down the file system at {}", dir.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_helper_is_recognised_by_its_name_alone() {
-        assert!(is_shutdown_helper("envol-shutdown-fs".as_ref()));
-        assert!(!is_shutdown_helper("envol".as_ref()));
-    }
+/// In the child.
+pub(super) fn sync_here(dir: &Path) -> Result<(), HostError> {
+    let syncing = || format!("cannot sync the file system at {}", dir.display());
+    rustix::fs::syncfs(File::open(dir).context(syncing)?).context(syncing)
 }

@@ -17,10 +17,10 @@ const CONTROL_DIRECTORY: &str = "/sys/fs/fuse/connections";
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A FUSE connection. Its id is free for another one as soon as it has ended.
+/// A FUSE connection. Its id, the minor number of its device, is free for another one as soon as it has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FuseConnection {
-    id: u64,
+    device: DeviceNumber,
     mount_point: PathBuf,
 }
 
@@ -33,13 +33,24 @@ impl FuseConnection {
     pub fn at(mount_point: &Path) -> Result<Option<Self>, HostError> {
         let mounts = Mounts::read()?;
         let mount = mounts.at(mount_point).filter(|mount| is_fuse(&mount.file_system));
-        Ok(mount.map(|mount| Self { id: connection_id(mount.device), mount_point: mount.mount_point.clone() }))
+        Ok(mount.map(|mount| Self { device: mount.device, mount_point: mount.mount_point.clone() }))
     }
 
     /// The name of its directory in the control file system.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.id
+        connection_id(self.device)
+    }
+
+    #[must_use]
+    pub fn device(&self) -> DeviceNumber {
+        self.device
+    }
+
+    /// A connection that was known before, at whatever is left of its mount.
+    #[must_use]
+    pub fn known(device: DeviceNumber, mount_point: &Path) -> Self {
+        Self { device, mount_point: mount_point.to_owned() }
     }
 
     /// Ends the connection: every request that waits or comes gets an error, whether the daemon answers or not.
@@ -78,7 +89,7 @@ impl FuseConnection {
             let tool = Tool::new("mount", DEADLINE)?.args(["--internal-only", "-t", "fusectl", "fusectl"]);
             tool.arg(CONTROL_DIRECTORY).run()?;
         }
-        let path = Path::new(CONTROL_DIRECTORY).join(self.id.to_string()).join(file);
+        let path = Path::new(CONTROL_DIRECTORY).join(self.id().to_string()).join(file);
         match act(path.clone()) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             result => result.map(Some).context(|| format!("cannot use {}", path.display())),

@@ -123,14 +123,6 @@ impl LoopDevice {
         }
     }
 
-    /// Drops what the kernel has cached of the device, after writing back what is dirty.
-    ///
-    /// # Errors
-    /// [`HostError::TimedOut`] if the store does not answer.
-    pub fn flush_cache(&self) -> Result<(), HostError> {
-        Tool::new("blockdev", DEADLINE)?.arg("--flushbufs").arg(self.path()).run().map(drop)
-    }
-
     /// # Errors
     /// [`HostError::Busy`] if the device still shows the image at the deadline.
     pub fn wait_until_gone(&self, deadline: Duration) -> Result<(), HostError> {

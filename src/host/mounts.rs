@@ -38,6 +38,8 @@ pub struct Mount {
     /// Such as `ext4` or `fuse.envol`.
     pub file_system: String,
     pub source: OsString,
+    /// Of the file system itself, such as `lowerdir=/a,upperdir=/b`.
+    pub options: OsString,
 }
 
 /// The mounts of one mount namespace, in the order in which they were made.
@@ -94,7 +96,8 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut after_dash = fields.skip_while(|field| *field != b"-").skip(1);
     let file_system = String::from_utf8_lossy(after_dash.next()?).into_owned();
     let source = unescape(after_dash.next()?);
-    Some(Mount { id, device, root, mount_point, file_system, source })
+    let options = after_dash.next().map(unescape).unwrap_or_default();
+    Some(Mount { id, device, root, mount_point, file_system, source, options })
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.

@@ -19,6 +19,9 @@ use super::error::{Context, HostError};
 /// Looked through before `PATH`, which lacks the sbin directories for most users.
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/// What it is called in every process of it, also when its file has been replaced.
+pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// What is kept of each output; the rest is read and dropped, so that the child never waits for us.
 const KEPT_BYTES: usize = 64 * 1024;
 
@@ -51,9 +54,9 @@ impl Tool {
         Ok(Self::at(program, &path, deadline))
     }
 
-    /// This very program, to run as the helper that `name`, its `argv[0]`, says.
-    pub(super) fn this_program(name: &str, deadline: Duration) -> Self {
-        let mut tool = Self::at(name, Path::new("/proc/self/exe"), deadline);
+    /// This very program, or a copy of it, to run as the helper that `name`, its `argv[0]`, says.
+    pub(super) fn program_as(program: &Path, name: &str, deadline: Duration) -> Self {
+        let mut tool = Self::at(name, program, deadline);
         tool.command.arg0(name);
         tool
     }
@@ -105,6 +108,15 @@ impl Tool {
             let _ = thread::Builder::new().spawn(move || child.wait());
         }
         result
+    }
+
+    /// Starts the program with a pipe as its input, and leaves all else to the caller. What it writes on stderr is dropped.
+    ///
+    /// # Errors
+    /// [`HostError::Io`] if it cannot be started.
+    pub(super) fn start(mut self) -> Result<Child, HostError> {
+        self.command.stdin(Stdio::piped()).stderr(Stdio::null());
+        self.command.spawn().context(|| format!("cannot start {}", self.program))
     }
 
     fn watch(&self, child: &mut Child) -> Result<Finished, HostError> {
@@ -287,8 +299,10 @@ mod tests {
 
     #[test]
     fn this_program_is_run_again() {
-        let tests =
-            Tool::this_program("envol-test", SECONDS).args(["--list", "this_program_is_run_again"]).run().unwrap();
+        let tests = Tool::program_as(Path::new(THIS_PROGRAM), "envol-test", SECONDS)
+            .args(["--list", "this_program_is_run_again"])
+            .run()
+            .unwrap();
         assert!(tests.contains("tools::tests::this_program_is_run_again"), "{tests}");
     }
 

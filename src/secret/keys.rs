@@ -1,8 +1,10 @@
 //! The keys of a volume, in locked memory. None can be copied or printed.
 
+use aes_gcm_siv::Aes256GcmSiv;
+use aes_gcm_siv::aead::{Aead, Payload};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::cipher::XtsCipher;
 
@@ -38,10 +40,75 @@ impl VolumeKey {
 
     /// # Errors
     /// [`SecretError::AreaFull`]
+    pub fn change_detection_key(&self) -> Result<ChangeDetectionKey, SecretError> {
+        let mut key = self.0.area().place([0; 32])?;
+        with_clean_stack(|| derive::change_detection(self.expose_secret(), &mut key));
+        Ok(ChangeDetectionKey(key))
+    }
+
+    /// Of what KMS made for one snapshot, and not for a volume.
+    ///
+    /// # Errors
+    /// [`SecretError::AreaFull`]
+    pub fn sealing_key(&self) -> Result<SealingKey, SecretError> {
+        let mut key = self.0.area().place([0; 32])?;
+        with_clean_stack(|| derive::snapshot_seal(self.expose_secret(), &mut key));
+        Ok(SealingKey(key))
+    }
+
+    /// # Errors
+    /// [`SecretError::AreaFull`]
     pub fn header_mac_key(&self) -> Result<HeaderMacKey, SecretError> {
         let mut key = self.0.area().place([0; 64])?;
         with_clean_stack(|| derive::header_mac(self.expose_secret(), &mut key));
         Ok(HeaderMacKey(key))
+    }
+}
+
+/// The key of the hashes that tell whether a chunk of ciphertext changed. Keyed, so that they say nothing to whoever does
+/// not hold the volume key.
+pub struct ChangeDetectionKey(LockedBox<[u8; 32]>);
+
+impl ChangeDetectionKey {
+    /// Of the parts, joined; BLAKE3 in its keyed mode, cut to 128 bits: nobody who could look for a collision has the key.
+    pub fn hash(&self, parts: &[&[u8]]) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        for part in parts {
+            hasher.update(part);
+        }
+        let hash = *hasher.finalize().as_bytes();
+        hasher.zeroize();
+        *hash.first_chunk().expect("a hash has 32 bytes")
+    }
+}
+
+/// Seals the manifest of one snapshot with AES-256-GCM-SIV (RFC 8452).
+pub struct SealingKey(LockedBox<[u8; 32]>);
+
+/// Random, and before what is sealed.
+const NONCE_LEN: usize = 12;
+
+impl SealingKey {
+    /// # Errors
+    /// The system has no random bytes.
+    pub fn seal(&self, associated: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, getrandom::Error> {
+        let mut nonce = [0; NONCE_LEN];
+        getrandom::fill(&mut nonce)?;
+        let payload = Payload { msg: plaintext, aad: associated };
+        let sealed = with_clean_stack(|| self.cipher().encrypt(&nonce.into(), payload));
+        Ok([&nonce[..], &sealed.expect("what is sealed is shorter than 64 GiB")].concat())
+    }
+
+    /// `None`: it was not sealed with this key for this place.
+    #[must_use]
+    pub fn open(&self, associated: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, msg) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let payload = Payload { msg, aad: associated };
+        with_clean_stack(|| self.cipher().decrypt(&(*nonce).into(), payload)).ok().map(Zeroizing::new)
+    }
+
+    fn cipher(&self) -> Aes256GcmSiv {
+        Aes256GcmSiv::new((&*self.0).into())
     }
 }
 

@@ -14,7 +14,8 @@ use std::io;
 use crate::cipher::EqualHalves;
 
 pub use area::{LockedArea, LockedBox, Protection};
-pub use keys::{HeaderMacKey, VolumeKey};
+pub use keys::{ChangeDetectionKey, HeaderMacKey, SealingKey, VolumeKey};
+pub use stack::with_clean_cipher_stack;
 pub use unwrap::{HelperError, UnwrapError, UnwrapRequest, is_unwrap_helper, run_unwrap_helper, unwrap_volume_key};
 
 /// Why a secret could not be kept.

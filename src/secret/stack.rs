@@ -2,16 +2,24 @@
 
 use std::hint::black_box;
 
-use zeroize::Zeroize;
-
 /// Hash states, key schedules under construction and moved values come to a few KiB; the rest is margin.
-const DEPTH_BYTES: usize = 32 * 1024;
+const DERIVATION_BYTES: usize = 32 * 1024;
+
+/// Round keys and tweaks that found no register. Small, because every request pays for it.
+const CIPHER_BYTES: usize = 8 * 1024;
 
 /// Runs `work` and then overwrites the stack that it has used: hashes and key expansion keep copies there that no
 /// destructor reaches.
 pub(super) fn with_clean_stack<R>(work: impl FnOnce() -> R) -> R {
     let result = in_own_frame(work);
-    overwrite();
+    overwrite::<DERIVATION_BYTES>();
+    result
+}
+
+/// The same for a call of the cipher, whose thread may rest for days afterwards.
+pub fn with_clean_cipher_stack<R>(call: impl FnOnce() -> R) -> R {
+    let result = in_own_frame(call);
+    overwrite::<CIPHER_BYTES>();
     result
 }
 
@@ -23,8 +31,7 @@ fn in_own_frame<R>(work: impl FnOnce() -> R) -> R {
 }
 
 #[inline(never)]
-fn overwrite() {
-    let mut depth = [0u8; DEPTH_BYTES];
-    depth.zeroize();
-    black_box(&mut depth);
+fn overwrite<const BYTES: usize>() {
+    // Whoever may look at it cannot be told that it is not needed.
+    black_box(&mut [0u8; BYTES]);
 }

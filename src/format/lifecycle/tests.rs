@@ -8,6 +8,7 @@ fn volume() -> VolumeId {
 
 fn record(sequence: u64) -> LifecycleRecord {
     LifecycleRecord {
+        state: LifecycleState::Terminal,
         sequence,
         volume_id: volume(),
         cause: Cause::KeyDisabled,
@@ -81,7 +82,7 @@ fn unknown_states_are_refused_although_the_checksum_is_right() {
         let crc = crc32fast::hash(&block[..CRC.offset]);
         CRC.put(block, &crc.to_le_bytes());
     };
-    patch(block.as_mut_slice(), STATE, 2);
+    patch(block.as_mut_slice(), STATE, 3);
     assert!(matches!(LifecycleRecord::parse(block.as_slice()), Err(Damage::Field { field: "state", .. })));
     patch(block.as_mut_slice(), STATE, 1);
     assert_eq!(LifecycleRecord::parse(block.as_slice()), Ok(Some(record(1))));
@@ -94,6 +95,7 @@ proptest! {
         request_id in "\\PC{0,16}", detail in "\\PC{0,64}",
     ) {
         let record = LifecycleRecord {
+            state: LifecycleState::Terminal,
             sequence, volume_id: volume(), cause: Cause::ALL[cause], at_ms, request_id, detail,
         };
         prop_assert_eq!(LifecycleRecord::parse(record.encode().as_slice()), Ok(Some(record)));
@@ -111,7 +113,7 @@ proptest! {
         if magic {
             MAGIC.put(&mut block, &MAGIC_BYTES);
             FORMAT_VERSION.put(&mut block, &[1, 0, 0, 0]);
-            STATE.put(&mut block, &[TERMINAL]);
+            STATE.put(&mut block, &[1]);
         }
         let crc = crc32fast::hash(&block[..CRC.offset]);
         CRC.put(&mut block, &crc.to_le_bytes());

@@ -16,6 +16,7 @@ pub(super) fn errno(error: &VolumeError) -> Errno {
             Some(libc::ENOSPC) => Errno::ENOSPC,
             _ => Errno::EIO,
         },
+        VolumeError::WouldWait => Errno::EAGAIN,
         // ENODEV would say more, but databases and file systems know how to stop on EIO.
         VolumeError::Ended(_) => Errno::EIO,
     }

@@ -14,7 +14,8 @@ use fuser::{
 use super::IMAGE_NAME;
 use super::attributes::{Attributes, DIRECTORY, IMAGE, TTL};
 use super::errno::errno;
-use crate::volume::{Scratch, Volume, VolumeError};
+use super::waiting_room::WaitingRoom;
+use crate::volume::{Aligned, Scratch, Volume, VolumeError};
 
 /// The largest request to ask the kernel for; it may offer less (`/proc/sys/fs/fuse/max_pages_limit`).
 const MAX_REQUEST_BYTES: u32 = 1 << 20;
@@ -27,17 +28,18 @@ const BLOCK_SIZE_BYTES: u32 = 4096;
 pub(super) struct FrontEnd {
     volume: Arc<Volume>,
     attributes: Attributes,
+    waiting: WaitingRoom,
 }
 
 struct Buffers {
     scratch: Scratch,
-    reply: Vec<u8>,
+    reply: Aligned,
 }
 
 thread_local! {
     /// One set for each worker, kept between requests.
     static BUFFERS: RefCell<Buffers> =
-        RefCell::new(Buffers { scratch: Scratch::default(), reply: vec![0; MAX_REQUEST_BYTES as usize] });
+        RefCell::new(Buffers { scratch: Scratch::default(), reply: Aligned::new(MAX_REQUEST_BYTES as usize) });
 }
 
 fn with_buffers<T>(call: impl FnOnce(&mut Buffers) -> T) -> T {
@@ -45,8 +47,8 @@ fn with_buffers<T>(call: impl FnOnce(&mut Buffers) -> T) -> T {
 }
 
 impl FrontEnd {
-    pub(super) fn new(volume: Arc<Volume>) -> Self {
-        Self { attributes: Attributes::new(volume.size_bytes()), volume }
+    pub(super) fn new(volume: Arc<Volume>, receivers: usize) -> io::Result<Self> {
+        Ok(Self { attributes: Attributes::new(volume.size_bytes()), volume, waiting: WaitingRoom::new(receivers)? })
     }
 
     /// How much of `len` bytes from `offset` lies inside of the image.
@@ -54,30 +56,43 @@ impl FrontEnd {
         len.min(self.volume.size_bytes().saturating_sub(offset))
     }
 
-    fn read_image(&self, offset: u64, len: u32, buffers: &mut Buffers) -> Result<usize, VolumeError> {
-        let len = usize::try_from(self.clip(offset, u64::from(len.min(MAX_REQUEST_BYTES)))).unwrap_or(0);
-        if len > 0 {
-            self.volume.read(offset, &mut buffers.reply[..len], &mut buffers.scratch)?;
-        }
-        Ok(len)
+    /// Answers if that takes no wait for a disk, and gives the reply back if it does.
+    fn read_at_once(&self, offset: u64, len: usize, reply: ReplyData) -> Option<ReplyData> {
+        with_buffers(|Buffers { scratch, reply: bytes }| {
+            let bytes = &mut bytes[..len];
+            match self.volume.read_at_once(offset, bytes, scratch) {
+                Ok(()) => reply.data(bytes),
+                Err(VolumeError::WouldWait) => return Some(reply),
+                Err(error) => reply.error(errno(&error)),
+            }
+            None
+        })
     }
 
-    fn fallocate_image(&self, offset: u64, len: u64, mode: i32) -> Result<(), Errno> {
+    /// What makes a range zeros as this mode of fallocate(2) wants it.
+    fn zeroing(&self, offset: u64, len: u64, mode: i32) -> Result<Zeroing, Errno> {
         let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
         match mode & !libc::FALLOC_FL_KEEP_SIZE {
-            libc::FALLOC_FL_PUNCH_HOLE if keep_size => {}
-            libc::FALLOC_FL_ZERO_RANGE if keep_size || end <= self.volume.size_bytes() => {}
-            libc::FALLOC_FL_ZERO_RANGE => return Err(Errno::EFBIG),
+            libc::FALLOC_FL_PUNCH_HOLE if keep_size => Ok(Volume::discard),
+            libc::FALLOC_FL_ZERO_RANGE if keep_size || end <= self.volume.size_bytes() => Ok(Volume::zero),
+            libc::FALLOC_FL_ZERO_RANGE => Err(Errno::EFBIG),
             // Space cannot be promised on a sparse image, nor ranges moved.
-            _ => return Err(Errno::EOPNOTSUPP),
+            _ => Err(Errno::EOPNOTSUPP),
         }
-        let len = self.clip(offset, len);
-        if len == 0 {
-            return Ok(());
-        }
-        with_buffers(|buffers| self.volume.discard(offset, len, &mut buffers.scratch)).map_err(|error| errno(&error))
     }
+}
+
+type Zeroing = fn(&Volume, u64, u64, &mut Scratch) -> Result<(), VolumeError>;
+
+fn read_and_wait(volume: &Volume, offset: u64, len: usize, reply: ReplyData) {
+    with_buffers(|Buffers { scratch, reply: bytes }| {
+        let bytes = &mut bytes[..len];
+        match volume.read(offset, bytes, scratch) {
+            Ok(()) => reply.data(bytes),
+            Err(error) => reply.error(errno(&error)),
+        }
+    });
 }
 
 fn empty(reply: ReplyEmpty, result: Result<(), VolumeError>) {
@@ -167,10 +182,17 @@ impl Filesystem for FrontEnd {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        with_buffers(|buffers| match self.read_image(offset, size, buffers) {
-            Ok(len) => reply.data(&buffers.reply[..len]),
-            Err(error) => reply.error(errno(&error)),
-        });
+        let inside = self.clip(offset, u64::from(size.min(MAX_REQUEST_BYTES)));
+        let Ok(len) = usize::try_from(inside) else { return reply.error(Errno::EINVAL) };
+        if len == 0 {
+            return reply.data(&[]);
+        }
+        if self.volume.always_waits() {
+            read_and_wait(&self.volume, offset, len, reply);
+        } else if let Some(reply) = self.read_at_once(offset, len, reply) {
+            let volume = Arc::clone(&self.volume);
+            self.waiting.enter(move || read_and_wait(&volume, offset, len, reply));
+        }
     }
 
     fn write(
@@ -205,7 +227,8 @@ impl Filesystem for FrontEnd {
     }
 
     fn fsync(&self, _request: &Request, _inode: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        empty(reply, self.volume.sync());
+        let volume = Arc::clone(&self.volume);
+        self.waiting.enter(move || empty(reply, volume.sync()));
     }
 
     fn fallocate(
@@ -218,10 +241,18 @@ impl Filesystem for FrontEnd {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        match self.fallocate_image(offset, len, mode) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
+        let zeroing = match self.zeroing(offset, len, mode) {
+            Ok(zeroing) => zeroing,
+            Err(errno) => return reply.error(errno),
+        };
+        let len = self.clip(offset, len);
+        if len == 0 {
+            return reply.ok();
         }
+        let volume = Arc::clone(&self.volume);
+        self.waiting.enter(move || {
+            empty(reply, with_buffers(|buffers| zeroing(&volume, offset, len, &mut buffers.scratch)));
+        });
     }
 
     fn readdir(

@@ -4,6 +4,7 @@ mod attributes;
 mod errno;
 mod front_end;
 mod mount;
+mod waiting_room;
 
 use std::io;
 use std::path::Path;
@@ -19,9 +20,12 @@ use front_end::FrontEnd;
 /// The name of the one file.
 pub const IMAGE_NAME: &str = "image";
 
-/// Two workers answer on two cores what one file's readers and writers ask; more threads help only large requests.
-const MIN_WORKERS: usize = 2;
-const MAX_WORKERS: usize = 8;
+/// Two receivers answer on two cores what one file's readers and writers ask; more threads help only large requests.
+const MIN_RECEIVERS: usize = 2;
+const MAX_RECEIVERS: usize = 8;
+
+/// Where each request waits for a disk: as many as it is worth asking by at once.
+const WAITING_RECEIVERS: usize = 32;
 
 /// A mounted front-end. It is unmounted by whoever owns the mount point; that, or the end of the FUSE connection,
 /// ends its threads.
@@ -36,10 +40,11 @@ pub fn serve(volume: Arc<Volume>, mount_point: &Path, source: &str) -> io::Resul
     let device = mount::mount(mount_point, source)?;
     let mut config = Config::default();
     config.acl = SessionACL::Owner;
-    config.n_threads =
-        Some(std::thread::available_parallelism().map_or(MIN_WORKERS, usize::from).clamp(MIN_WORKERS, MAX_WORKERS));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let receivers = if volume.always_waits() { WAITING_RECEIVERS } else { cores.clamp(MIN_RECEIVERS, MAX_RECEIVERS) };
+    config.n_threads = Some(receivers);
     config.clone_fd = true;
-    let session = Session::from_fd(FrontEnd::new(volume), device, SessionACL::Owner, config)?;
+    let session = Session::from_fd(FrontEnd::new(volume, receivers)?, device, SessionACL::Owner, config)?;
     let workers = std::thread::Builder::new().name("fuse".to_owned()).spawn(move || session.run())?;
     Ok(FuseServer { workers })
 }

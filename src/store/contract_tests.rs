@@ -61,6 +61,24 @@ fn file_on_tmpfs() {
 }
 
 #[test]
+fn file_past_the_cache() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = file_store(directory.path()).without_cache(directory.path()).unwrap();
+    assert!(store.always_waits() && !file_store(tempfile::tempdir().unwrap().path()).always_waits());
+    keeps_the_contract(&store);
+    // Both ways see what went the other way.
+    let mut memory = vec![7; 3 * 4096];
+    let aligned = memory.as_ptr().align_offset(4096);
+    for (fill, from) in [(1, aligned), (2, aligned + 1)] {
+        let other = aligned + 1 - (from - aligned);
+        memory[from..][..4096].fill(fill);
+        store.write_at(2 << 20, &memory[from..][..4096]).unwrap();
+        store.read_at(2 << 20, &mut memory[other..][..4096]).unwrap();
+        assert_eq!(memory[other..][..4096], [fill; 4096]);
+    }
+}
+
+#[test]
 fn memory_of_64_tib_holds_only_what_was_written() {
     let store = MemoryStore::new(64 << 40);
     store.write_at((64 << 40) - 4096, &[1; 4096]).unwrap();

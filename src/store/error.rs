@@ -30,6 +30,9 @@ pub enum StoreError {
     #[error("no space left on the file system of {}; free some, or put the image elsewhere", path.display())]
     NoSpace { path: PathBuf },
 
+    #[error("the file system of {} has no way past the page cache; attach it with --cache writeback", path.display())]
+    NoDirectIo { path: PathBuf },
+
     #[error("{}: cannot {action}: {source}", path.display())]
     Io { path: PathBuf, action: &'static str, source: io::Error },
 }

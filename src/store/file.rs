@@ -1,21 +1,26 @@
 //! An image in a regular file or on a block device, opened by one process at a time.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, IoSliceMut, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-use super::header_file::HeaderFile;
-use super::{Store, StoreError};
+use super::header_file::{HeaderFile, reopen};
+use super::{ALIGNMENT, Store, StoreError};
 
 /// Holds the image exclusively until it is dropped: flock(2) on the image itself and, for a block device, O_EXCL, which
 /// also keeps mounts and other openers with O_EXCL away.
 pub struct FileStore {
     data: File,
+    /// The way past the page cache, for what is aligned.
+    direct: Option<File>,
     header: HeaderFile,
+    /// Whether a read would wait; of tmpfs, for one, which has all in memory.
+    cannot_tell: AtomicBool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,8 +44,34 @@ impl FileStore {
         data.sync_data().map_err(|error| io_error(path, "write back what an earlier process wrote", error))?;
         fadvise(&data, 0, None, Advice::DontNeed)
             .map_err(|error| io_error(path, "drop its cached pages", error.into()))?;
+        // Whoever reads through this knows better than the kernel what comes next, and what is read ahead lies in large
+        // folios, in which a write of 4 KiB costs several times as much.
+        let _ = fadvise(&data, 0, None, Advice::Random);
         let header = HeaderFile::of(&data).map_err(|error| io_error(path, "open it for its header", error))?;
-        Ok(Self { data, header })
+        Ok(Self { data, direct: None, header, cannot_tell: AtomicBool::new(false) })
+    }
+}
+
+impl FileStore {
+    /// From now on what is aligned, in the image and in memory, goes past the page cache (`O_DIRECT`, see open(2)).
+    ///
+    /// The rest goes through it: the kernel keeps both ways consistent as long as nobody uses them at once for the same range,
+    /// which is the caller's duty anyway.
+    ///
+    /// # Errors
+    /// [`StoreError::NoDirectIo`]
+    pub fn without_cache(self, path: &Path) -> Result<Self, StoreError> {
+        let direct = reopen(&self.data, libc::O_DIRECT).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => StoreError::NoDirectIo { path: path.to_owned() },
+            _ => io_error(path, "open it for direct I/O", error),
+        })?;
+        Ok(Self { direct: Some(direct), ..self })
+    }
+
+    fn way(&self, offset: u64, bytes: &[u8]) -> &File {
+        let is_aligned = |number: u64| number.is_multiple_of(ALIGNMENT);
+        let aligned = is_aligned(offset) && is_aligned(bytes.len() as u64) && is_aligned(bytes.as_ptr().addr() as u64);
+        self.direct.as_ref().filter(|_| aligned).unwrap_or(&self.data)
     }
 }
 
@@ -50,11 +81,41 @@ impl Store for FileStore {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.data.read_exact_at(buffer, offset)
+        self.way(offset, buffer).read_exact_at(buffer, offset)
+    }
+
+    fn always_waits(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    fn read_at_once(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
+        if self.cannot_tell.load(Ordering::Relaxed) {
+            return self.read_at(offset, buffer).map(|()| true);
+        }
+        let len = buffer.len();
+        match preadv2(&self.data, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == len),
+            Err(Errno::OPNOTSUPP) => {
+                self.cannot_tell.store(true, Ordering::Relaxed);
+                self.read_at_once(offset, buffer)
+            }
+            // What is wrong is found by who reads and waits.
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn prefetch(&self, offset: u64, len_bytes: u64) {
+        // Whoever reads finds out what is wrong.
+        let _ = fadvise(&self.data, offset, std::num::NonZeroU64::new(len_bytes), Advice::WillNeed);
+    }
+
+    /// Of pages that are dirty the kernel begins to write the range back, without waiting (mm/fadvise.c).
+    fn begin_write_back(&self, offset: u64, len_bytes: u64) {
+        let _ = fadvise(&self.data, offset, std::num::NonZeroU64::new(len_bytes), Advice::DontNeed);
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.data.write_all_at(bytes, offset)
+        self.way(offset, bytes).write_all_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {

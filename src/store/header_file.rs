@@ -22,13 +22,10 @@ pub(super) struct HeaderFile {
 }
 
 impl HeaderFile {
-    /// Another open file description of the very inode that `data` has open, whatever its path names by now.
     pub(super) fn of(data: &File) -> io::Result<Self> {
-        let path = format!("/proc/self/fd/{}", data.as_raw_fd());
-        let open = |flags| OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path);
-        let file = match open(libc::O_DSYNC | libc::O_DIRECT) {
+        let file = match reopen(data, libc::O_DSYNC | libc::O_DIRECT) {
             // A file system without direct I/O, such as tmpfs before Linux 6.6: durable all the same.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(libc::O_DSYNC)?,
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => reopen(data, libc::O_DSYNC)?,
             opened => opened?,
         };
         Ok(Self { file, bounce: Mutex::new(Box::new(Bounce([0; BOUNCE_LEN]))) })
@@ -59,6 +56,12 @@ impl HeaderFile {
         }
         Ok(())
     }
+}
+
+/// Another open file description of the very inode that `data` has open, whatever its path names by now.
+pub(super) fn reopen(data: &File, flags: i32) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", data.as_raw_fd());
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
 }
 
 /// Asked of every store, so that what works on one works on all.

@@ -3,6 +3,7 @@
 //! A store knows offsets and bytes, and nothing of blocks, keys or headers' contents. It keeps no state about failures:
 //! that the first failed write or sync is never followed by success is the volume's promise.
 
+mod cache_mode;
 mod create;
 mod error;
 mod file;
@@ -11,6 +12,7 @@ mod memory;
 
 use std::io;
 
+pub use cache_mode::{CacheMode, UnknownCacheMode};
 pub use create::ImageLayout;
 pub use error::StoreError;
 pub use file::FileStore;
@@ -29,6 +31,23 @@ pub trait Store: Send + Sync {
 
     /// Fills `buffer`, or fails (`UnexpectedEof` beyond the end).
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// As [`Store::read_at`] where that takes no wait for a disk. `false`: it would; `buffer` may hold anything then.
+    fn read_at_once(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
+        self.read_at(offset, buffer).map(|()| true)
+    }
+
+    /// Whether every read and write waits for a disk.
+    fn always_waits(&self) -> bool {
+        false
+    }
+
+    /// Asks for a range that is going to be read. Returns at once, and is no promise.
+    fn prefetch(&self, _offset: u64, _len_bytes: u64) {}
+
+    /// Says that a range was written and will not be read soon: its way to the disk may begin. No promise; that is
+    /// [`Store::sync`].
+    fn begin_write_back(&self, _offset: u64, _len_bytes: u64) {}
 
     /// When it returns, every read sees these bytes. Durable only after [`Store::sync`].
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;

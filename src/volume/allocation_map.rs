@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::BLOCKS_PER_CHUNK;
+use super::written::{CAPACITY, Written};
 use crate::format::Geometry;
 use crate::store::Store;
 
@@ -38,6 +40,12 @@ pub(super) struct AllocationMap {
 
 /// Pending bits as they stood before a sync of the data: exactly those that the sync makes safe to write.
 pub(super) struct PendingBits(Vec<(usize, Words)>);
+
+impl PendingBits {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 /// The right to change the map on disk.
 pub(super) struct PersistGuard<'a>(#[expect(dead_code, reason = "held, not read")] MutexGuard<'a, ()>);
@@ -85,9 +93,31 @@ impl AllocationMap {
         self.geometry.map_byte_offset(index as u64 * PAGE_BITS).expect("there is a page for blocks that exist only")
     }
 
-    pub(super) fn is_written(&self, store: &dyn Store, block: u64) -> io::Result<bool> {
-        let (page, word, mask) = position(block);
-        Ok(self.page(store, page)?.bits[word].load(Ordering::Acquire) & mask != 0)
+    /// Bit `i` for block `blocks.start + i`. There are [`CAPACITY`] blocks at most.
+    pub(super) fn written(&self, store: &dyn Store, blocks: &Range<u64>) -> io::Result<Written> {
+        let count = blocks.end - blocks.start;
+        assert!(count <= CAPACITY, "a request is not longer than {CAPACITY} blocks");
+        let shift = u32::try_from(blocks.start % BLOCKS_PER_CHUNK).expect("below 128");
+        let chunk = |index: u64| match blocks.start - u64::from(shift) + index * BLOCKS_PER_CHUNK {
+            first if first < blocks.end => self.written_in_chunk(store, first),
+            _ => Ok(0),
+        };
+        let [one, two, three] = [chunk(0)?, chunk(1)?, chunk(2)?];
+        let join = |low: u128, high: u128| low >> shift | high.checked_shl(u128::BITS - shift).unwrap_or(0);
+        let lowest = |bits: u64| {
+            let others = u128::BITS - u32::try_from(bits).unwrap_or(u32::MAX).min(u128::BITS);
+            u128::MAX.checked_shr(others).unwrap_or(0)
+        };
+        let (first, second) = (lowest(count), lowest(count.saturating_sub(BLOCKS_PER_CHUNK)));
+        Ok([join(one, two) & first, join(two, three) & second])
+    }
+
+    /// Of the 128 blocks from `first`, a multiple of 128: bit `i` for block `first + i`.
+    pub(super) fn written_in_chunk(&self, store: &dyn Store, first: u64) -> io::Result<u128> {
+        let (page, word, _) = position(first);
+        let bits = &self.page(store, page)?.bits;
+        let [low, high] = [word, word + 1].map(|word| u128::from(bits[word].load(Ordering::Acquire)));
+        Ok(high << 64 | low)
     }
 
     /// Whether no block of the volume was ever written. Reads the whole map.
@@ -104,19 +134,14 @@ impl AllocationMap {
 
     /// Call once the ciphertext of `blocks` is in the store, and with these blocks locked.
     pub(super) fn mark_written(&self, store: &dyn Store, blocks: Range<u64>) -> io::Result<()> {
-        for block in blocks {
-            let (index, word, mask) = position(block);
-            let page = self.page(store, index)?;
-            if page.bits[word].load(Ordering::Relaxed) & mask != 0 {
-                continue;
-            }
-            let mut pending = lock(&page.pending);
-            let words = pending.get_or_insert_with(|| {
-                lock(&self.dirty).insert(index);
-                Box::new([0; PAGE_WORDS])
-            });
-            words[word] |= mask;
-            page.bits[word].fetch_or(mask, Ordering::Release);
+        let mut at = blocks.start;
+        while at < blocks.end {
+            let end = blocks.end.min((at / 64 + 1) * 64);
+            let (index, word, first) = position(at);
+            // From the first block's bit to the last one's.
+            let mask = u64::MAX >> (63 - (end - 1) % 64) & !(first - 1);
+            self.page(store, index)?.mark(word, mask, || lock(&self.dirty).insert(index));
+            at = end;
         }
         Ok(())
     }
@@ -137,14 +162,13 @@ impl AllocationMap {
         PendingBits(bits)
     }
 
-    /// Step 2 of a sync, after the data is durable. Returns whether anything was written, which then must be flushed.
+    /// Step 2 of a sync, after the data is durable. What it writes must then be flushed.
     pub(super) fn write_pending(
         &self,
         store: &dyn Store,
         bits: PendingBits,
         _turn: &PersistGuard<'_>,
-    ) -> io::Result<bool> {
-        let any = !bits.0.is_empty();
+    ) -> io::Result<()> {
         for (index, durable) in bits.0 {
             let page = self.page(store, index)?;
             let image = {
@@ -160,7 +184,7 @@ impl AllocationMap {
             };
             store.write_at(self.page_offset(index), &image)?;
         }
-        Ok(any)
+        Ok(())
     }
 
     /// Clears the bits of `blocks` in memory and writes the map; the caller flushes, and only then may the store
@@ -183,6 +207,21 @@ impl AllocationMap {
 }
 
 impl Page {
+    /// Tells `pending_now` when the first bit becomes pending.
+    fn mark(&self, word: usize, mask: u64, pending_now: impl FnOnce() -> bool) {
+        if self.bits[word].load(Ordering::Relaxed) & mask == mask {
+            return;
+        }
+        let mut pending = lock(&self.pending);
+        let words = pending.get_or_insert_with(|| {
+            pending_now();
+            Box::new([0; PAGE_WORDS])
+        });
+        // One that was set before may be on disk already, and must not be taken off it.
+        words[word] |= mask & !self.bits[word].load(Ordering::Relaxed);
+        self.bits[word].fetch_or(mask, Ordering::Release);
+    }
+
     /// What belongs on disk: all that is set and not pending.
     fn image(&self, pending: Option<&[u64; PAGE_WORDS]>) -> [u8; PAGE_BYTES] {
         let mut bytes = [0; PAGE_BYTES];

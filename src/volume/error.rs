@@ -17,6 +17,10 @@ pub enum VolumeError {
     #[error("the backing store failed to {action}: {source}")]
     Store { action: &'static str, source: io::Error },
 
+    /// Nothing is wrong: ask again with [`super::Volume::read`], from a thread that may wait.
+    #[error("the bytes have to be waited for")]
+    WouldWait,
+
     /// Terminal, or latched after a failed write or sync: nothing is served until the volume is attached again.
     #[error("the volume no longer serves: {0}")]
     Ended(String),

@@ -6,11 +6,21 @@ use jiff::Timestamp;
 
 use super::error::VolumeError;
 use super::state::{Ended, Phase};
+use super::written::{CAPACITY, Written, runs};
 use super::{Scratch, Volume};
 use crate::cipher::{BLOCK_SIZE, BlockNumber};
 use crate::format::BLOCKS_PER_REGION;
 
 const BLOCK: u64 = BLOCK_SIZE as u64;
+
+const _: () = assert!((Scratch::LEN_BYTES / BLOCK_SIZE) as u64 <= CAPACITY, "a piece has a bit for each block");
+
+/// Whether a read may wait for the disk.
+#[derive(Clone, Copy)]
+enum StoreRead {
+    Waits,
+    AtOnce,
+}
 
 /// One piece of a byte range: whole blocks, or a part of one.
 enum Piece {
@@ -46,28 +56,39 @@ fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
 impl Volume {
     /// Fills `out` from `offset`. Blocks that were never written, or were discarded, read as zeros.
     pub fn read(&self, offset: u64, out: &mut [u8], scratch: &mut Scratch) -> Result<(), VolumeError> {
+        self.read_by(StoreRead::Waits, offset, out, scratch)
+    }
+
+    /// As [`Volume::read`] where the store has the bytes at hand.
+    ///
+    /// # Errors
+    /// [`VolumeError::WouldWait`] where it has not; `out` may hold anything then.
+    pub fn read_at_once(&self, offset: u64, out: &mut [u8], scratch: &mut Scratch) -> Result<(), VolumeError> {
+        self.read_by(StoreRead::AtOnce, offset, out, scratch)
+    }
+
+    fn read_by(&self, how: StoreRead, offset: u64, out: &mut [u8], scratch: &mut Scratch) -> Result<(), VolumeError> {
         self.check_range(offset, out.len() as u64)?;
-        let Scratch { ciphertext, block: part } = scratch;
         for piece in pieces(offset, out.len()) {
             match piece {
-                Piece::Whole { first, bytes } => {
-                    let blocks = first..first + (bytes.len() / BLOCK_SIZE) as u64;
-                    let held = self.ranges.share(blocks.clone());
-                    let fetched = self.fetch(blocks, ciphertext)?;
-                    drop(held);
-                    self.open(first, &fetched, ciphertext, &mut out[bytes])?;
-                }
+                Piece::Whole { first, bytes } => self.read_blocks(how, first, &mut out[bytes])?,
                 Piece::Part { block, at, bytes } => {
-                    let held = self.ranges.share(block..block + 1);
-                    let fetched = self.fetch(block..block + 1, ciphertext)?;
-                    drop(held);
-                    self.open(block, &fetched, ciphertext, &mut part[..])?;
-                    out[bytes.clone()].copy_from_slice(&part[at..at + bytes.len()]);
+                    self.read_blocks(how, block, &mut scratch.block[..])?;
+                    out[bytes.clone()].copy_from_slice(&scratch.block[at..at + bytes.len()]);
                 }
             }
         }
         // The last look before the reply: nothing decrypted leaves a volume that has ended meanwhile.
         self.state.check_serving()
+    }
+
+    /// The ciphertext goes to where the plaintext will be: a buffer of its own would push both out of the processor's cache.
+    fn read_blocks(&self, how: StoreRead, first: u64, out: &mut [u8]) -> Result<(), VolumeError> {
+        let blocks = first..first + (out.len() / BLOCK_SIZE) as u64;
+        let held = self.ranges.share(blocks.clone());
+        let written = self.fetch(how, blocks, out)?;
+        drop(held);
+        self.open(first, written, out)
     }
 
     /// Writes `data` at `offset`. Durable only after [`Volume::sync`].
@@ -102,15 +123,27 @@ impl Volume {
         self.discard_blocks(whole)
     }
 
+    /// Makes a range read as zeros, as if they were written: it keeps its room in the store, and needs none later.
+    ///
+    /// Journals are made so, and a journal whose every block is still to be marked as written would pay for that with a
+    /// second sync at each of its syncs.
+    pub fn zero(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError> {
+        self.check_range(offset, len_bytes)?;
+        self.write_zeros(offset..offset + len_bytes, scratch)
+    }
+
     /// Makes every write that was answered before this call durable, in three steps whose order is the promise:
     /// the data, then the map bits of blocks written for the first time, then the map.
     pub fn sync(&self) -> Result<(), VolumeError> {
         self.state.check_serving()?;
         let turn = self.allocation.persist();
         let pending = self.allocation.pending(&turn);
+        // Without bits there is nothing to keep in order: whoever had some before has synced them.
+        let turn = (!pending.is_empty()).then_some(turn);
         self.latch(self.store.sync().map_err(VolumeError::store("sync")))?;
-        let written = self.allocation.write_pending(&*self.store, pending, &turn);
-        if self.latch(written.map_err(VolumeError::store("write its allocation map")))? {
+        if let Some(turn) = turn {
+            let written = self.allocation.write_pending(&*self.store, pending, &turn);
+            self.latch(written.map_err(VolumeError::store("write its allocation map")))?;
             self.latch(self.store.sync().map_err(VolumeError::store("sync its allocation map")))?;
         }
         self.state.check_serving()
@@ -129,47 +162,44 @@ impl Volume {
         }
     }
 
-    fn out_of_range(&self, offset: u64, len_bytes: u64) -> VolumeError {
+    pub(super) fn out_of_range(&self, offset: u64, len_bytes: u64) -> VolumeError {
         VolumeError::OutOfRange { offset, len_bytes, size_bytes: self.size_bytes() }
     }
 
-    /// Reads the ciphertext of those `blocks` that were written, each run with one call of the store; the runs, counted
-    /// from the first block, are what [`Volume::open`] decrypts. Call with the blocks locked.
-    fn fetch(&self, blocks: Range<u64>, ciphertext: &mut [u8]) -> Result<Runs, VolumeError> {
-        let mut runs = Runs::default();
-        for block in blocks.clone() {
-            let written = self.allocation.is_written(&*self.store, block);
-            if written.map_err(VolumeError::store("read its allocation map"))? {
-                runs.push(block - blocks.start);
-            }
-        }
-        for run in runs.iter() {
-            let ciphertext = &mut ciphertext[byte_range(run)];
+    /// Reads the ciphertext of those `blocks` that were written, each run with one call of the store; they are what
+    /// [`Volume::open`] decrypts. Call with the blocks locked.
+    fn fetch(&self, how: StoreRead, blocks: Range<u64>, ciphertext: &mut [u8]) -> Result<Written, VolumeError> {
+        let written = self.allocation.written(&*self.store, &blocks);
+        let written = written.map_err(VolumeError::store("read its allocation map"))?;
+        for run in runs(written) {
+            let ciphertext = &mut ciphertext[byte_range(&run)];
             self.each_stored_run(blocks.start + run.start..blocks.start + run.end, |offset, bytes| {
-                self.store.read_at(offset, &mut ciphertext[bytes]).map_err(VolumeError::store("read"))
+                let bytes = &mut ciphertext[bytes];
+                let read = match how {
+                    StoreRead::Waits => self.store.read_at(offset, bytes).map(|()| true),
+                    StoreRead::AtOnce => self.store.read_at_once(offset, bytes),
+                };
+                if read.map_err(VolumeError::store("read"))? { Ok(()) } else { Err(VolumeError::WouldWait) }
             })?;
         }
-        Ok(runs)
+        Ok(written)
     }
 
-    fn open(&self, first: u64, runs: &Runs, ciphertext: &[u8], out: &mut [u8]) -> Result<(), VolumeError> {
+    /// Decrypts what [`Volume::fetch`] fetched; the other blocks become zeros.
+    fn open(&self, first: u64, written: Written, blocks: &mut [u8]) -> Result<(), VolumeError> {
         let mut done = 0;
-        for run in runs.iter() {
-            let bytes = byte_range(run);
-            for (block, ciphertext) in run.clone().zip(ciphertext[bytes.clone()].chunks_exact(BLOCK_SIZE)) {
+        for run in runs(written) {
+            let bytes = byte_range(&run);
+            for (block, ciphertext) in run.clone().zip(blocks[bytes.clone()].chunks_exact(BLOCK_SIZE)) {
                 if is_zero(ciphertext) {
                     return Err(VolumeError::LostBlock(BlockNumber(first + block)));
                 }
             }
-            out[done..bytes.start].fill(0);
-            self.state.permit()?.decrypt(
-                BlockNumber(first + run.start),
-                &ciphertext[bytes.clone()],
-                &mut out[bytes.clone()],
-            );
+            blocks[done..bytes.start].fill(0);
+            self.state.permit()?.decrypt_in_place(BlockNumber(first + run.start), &mut blocks[bytes.clone()]);
             done = bytes.end;
         }
-        out[done..].fill(0);
+        blocks[done..].fill(0);
         Ok(())
     }
 
@@ -177,8 +207,8 @@ impl Volume {
     fn modify(&self, block: u64, at: usize, data: &[u8], scratch: &mut Scratch) -> Result<(), VolumeError> {
         let Scratch { ciphertext, block: part } = scratch;
         let _held = self.ranges.exclude(block..block + 1);
-        let fetched = self.fetch(block..block + 1, ciphertext)?;
-        self.open(block, &fetched, ciphertext, &mut part[..])?;
+        let written = self.fetch(StoreRead::Waits, block..block + 1, &mut part[..])?;
+        self.open(block, written, &mut part[..])?;
         part[at..at + data.len()].copy_from_slice(data);
         let ciphertext = &mut ciphertext[..BLOCK_SIZE];
         self.state.permit()?.encrypt(BlockNumber(block), &part[..], ciphertext);
@@ -187,9 +217,10 @@ impl Volume {
     }
 
     fn write_zeros(&self, bytes: Range<u64>, scratch: &mut Scratch) -> Result<(), VolumeError> {
-        const ZEROS: [u8; BLOCK_SIZE] = [0; BLOCK_SIZE];
+        static ZEROS: [u8; 32 * BLOCK_SIZE] = [0; 32 * BLOCK_SIZE];
         let mut at = bytes.start;
         while at < bytes.end {
+            // After the first, from block to block.
             let zeros = &ZEROS[byte_in_block(at)..];
             let zeros = &zeros[..zeros.len().min(usize::try_from(bytes.end - at).unwrap_or(usize::MAX))];
             self.write(at, zeros, scratch)?;
@@ -202,6 +233,7 @@ impl Volume {
     /// read as zeros, never as lost.
     fn discard_blocks(&self, blocks: Range<u64>) -> Result<(), VolumeError> {
         let _held = self.ranges.exclude(blocks.clone());
+        self.before_change(&blocks)?;
         let turn = self.allocation.persist();
         let cleared = self.allocation.clear(&*self.store, blocks.clone(), &turn);
         if !self.latch(cleared.map_err(VolumeError::store("write its allocation map")))? {
@@ -216,6 +248,7 @@ impl Volume {
 
     /// Call with the blocks locked.
     fn put(&self, blocks: Range<u64>, ciphertext: &[u8]) -> Result<(), VolumeError> {
+        self.before_change(&blocks)?;
         let written = self.each_stored_run(blocks.clone(), |offset, bytes| {
             self.store.write_at(offset, &ciphertext[bytes]).map_err(VolumeError::store("write"))
         });
@@ -244,27 +277,12 @@ impl Volume {
     /// would look like success (<https://wiki.postgresql.org/wiki/Fsync_Errors>).
     fn latch<T>(&self, result: Result<T, VolumeError>) -> Result<T, VolumeError> {
         if let Err(error @ VolumeError::Store { .. }) = &result {
-            tracing::error!("{error}; the volume stops serving until it is attached again");
+            if self.ended().is_none() {
+                tracing::error!("{error}; nothing more is read or written until the volume is opened again");
+            }
             self.end(Ended { phase: Phase::Failed, reason: error.to_string(), at: Timestamp::now() });
         }
         result
-    }
-}
-
-/// Runs of written blocks within one request, counted from its first block.
-#[derive(Default)]
-struct Runs(Vec<Range<u64>>);
-
-impl Runs {
-    fn push(&mut self, block: u64) {
-        match self.0.last_mut() {
-            Some(run) if run.end == block => run.end += 1,
-            _ => self.0.push(block..block + 1),
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Range<u64>> {
-        self.0.iter()
     }
 }
 
@@ -277,6 +295,6 @@ fn byte_in_block(offset: u64) -> usize {
     usize::try_from(offset % BLOCK).expect("below 4096")
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }

@@ -3,6 +3,9 @@
 //! Every byte goes through here exactly once each way: encrypted before it reaches the store, decrypted after.
 
 mod allocation_map;
+mod change_map;
+mod chunk;
+mod epoch;
 mod error;
 mod io;
 mod range_lock;
@@ -10,9 +13,13 @@ mod scratch;
 mod state;
 #[cfg(test)]
 mod tests;
+mod written;
 
+pub use change_map::ChangeMap;
+pub use chunk::{BLOCKS_PER_CHUNK, CHUNK_SIZE, written_bytes};
+pub use epoch::BeforeChunkWrite;
 pub use error::VolumeError;
-pub use scratch::Scratch;
+pub use scratch::{Aligned, Scratch};
 pub use state::{Ended, Phase, VolumeKeys};
 
 use std::sync::Arc;
@@ -20,6 +27,7 @@ use std::sync::Arc;
 use crate::format::Geometry;
 use crate::store::Store;
 use allocation_map::AllocationMap;
+use epoch::Epoch;
 use range_lock::RangeLock;
 use state::StateLock;
 
@@ -33,6 +41,9 @@ pub struct Volume {
     allocation: AllocationMap,
     /// Readers share, writers and discards exclude: the store never sees a block read while it is half written.
     ranges: RangeLock,
+    /// What a snapshot that comes later has to look at.
+    changes: Option<ChangeMap>,
+    epoch: Epoch,
 }
 
 impl Volume {
@@ -42,6 +53,8 @@ impl Volume {
             allocation: AllocationMap::new(geometry),
             state: StateLock::new(keys),
             ranges: RangeLock::default(),
+            changes: None,
+            epoch: Epoch::default(),
             geometry,
             store,
         }
@@ -51,12 +64,30 @@ impl Volume {
         self.geometry.size_bytes()
     }
 
+    /// Whether every read and write waits for a disk.
+    pub fn always_waits(&self) -> bool {
+        self.store.always_waits()
+    }
+
+    /// The first half of [`Volume::end`]: new requests fail from now on.
+    pub fn stop(&self) {
+        self.state.stop();
+        self.ranges.wake();
+    }
+
     /// Ends the volume for good: from the return of this call no key that opens a block is in memory, and
     /// every request fails.
     ///
     /// Waits for the cipher calls that are under way, never for a system call. The first reason wins.
     pub fn end(&self, ended: Ended) {
+        self.stop();
         self.state.end(ended);
+    }
+
+    /// The key is watched for so long from now, unless this is said again. After that requests wait, until it is said again
+    /// or the volume ends.
+    pub fn watched_for(&self, duration: std::time::Duration) {
+        self.state.watched_for(duration);
     }
 
     /// `None` while it serves.

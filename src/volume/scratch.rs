@@ -1,15 +1,47 @@
 //! Buffers that one worker thread keeps, so that no request allocates.
 
+use std::ops::{Deref, DerefMut};
+
 use zeroize::Zeroize;
 
 use crate::cipher::BLOCK_SIZE;
 
 /// What one worker needs beside the caller's own buffer. Make one per thread and keep it.
 pub struct Scratch {
-    /// Ciphertext on its way from or to the store.
-    pub(super) ciphertext: Vec<u8>,
+    /// Ciphertext on its way to the store.
+    pub(super) ciphertext: Aligned,
     /// The plaintext of one block that a request covers only in part.
-    pub(super) block: Box<[u8; BLOCK_SIZE]>,
+    pub(super) block: Aligned,
+}
+
+/// Bytes that a store can take past the page cache.
+pub struct Aligned {
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    pub fn new(len: usize) -> Self {
+        let memory = vec![0; len + BLOCK_SIZE];
+        let start = memory.as_ptr().align_offset(BLOCK_SIZE);
+        assert!(start <= BLOCK_SIZE, "a byte can be aligned");
+        Self { memory, start, len }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[self.start..][..self.len]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..][..self.len]
+    }
 }
 
 impl Scratch {
@@ -19,7 +51,7 @@ impl Scratch {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { ciphertext: vec![0; Self::LEN_BYTES], block: Box::new([0; BLOCK_SIZE]) }
+        Self { ciphertext: Aligned::new(Self::LEN_BYTES), block: Aligned::new(BLOCK_SIZE) }
     }
 }
 

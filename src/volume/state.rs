@@ -1,18 +1,27 @@
 //! The state of an attached volume. `Active` owns the keys; nothing else does, and there is no way back to it.
 
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard};
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::error::VolumeError;
 use crate::cipher::{BLOCK_SIZE, BlockNumber, XtsCipher};
-use crate::format::BLOCKS_PER_REGION;
-use crate::secret::LockedBox;
+use crate::format::{BLOCKS_PER_REGION, Geometry};
+use crate::secret::{LockedBox, SecretError, VolumeKey, with_clean_cipher_stack};
 
 /// One cipher for each 1 TiB region, in order.
 pub struct VolumeKeys(pub Vec<LockedBox<XtsCipher>>);
+
+impl VolumeKeys {
+    /// In the area of the volume key, which is not needed any more then.
+    pub fn derive(key: &VolumeKey, geometry: Geometry) -> Result<Self, SecretError> {
+        (0..geometry.region_count()).map(|region| key.xts_cipher(region)).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 /// Why a volume stopped serving, and when.
 #[derive(Clone, Debug)]
@@ -40,6 +49,11 @@ enum State {
 pub(super) struct StateLock {
     /// Cleared before the keys are wiped, so that new requests stop at once instead of queueing behind the wipe.
     serving: AtomicBool,
+    /// Nanoseconds since boot after which requests wait: nobody has watched the key since. For ever, until a first limit is set.
+    watched_until_ns: AtomicU64,
+    /// Those who wait, for `watched_until_ns` or for the end.
+    unwatched: Mutex<()>,
+    watched_again: Condvar,
     /// Sharded: a reader touches only the cache line of its own core. Writers are rare: the end of the volume.
     state: ShardedLock<State>,
 }
@@ -50,7 +64,37 @@ pub(super) struct IoPermit<'a>(ShardedLockReadGuard<'a, State>);
 
 impl StateLock {
     pub(super) fn new(keys: VolumeKeys) -> Self {
-        Self { serving: AtomicBool::new(true), state: ShardedLock::new(State::Active(keys)) }
+        Self {
+            serving: AtomicBool::new(true),
+            watched_until_ns: AtomicU64::new(u64::MAX),
+            unwatched: Mutex::default(),
+            watched_again: Condvar::new(),
+            state: ShardedLock::new(State::Active(keys)),
+        }
+    }
+
+    pub(super) fn watched_for(&self, duration: Duration) {
+        let until = since_boot_ns().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        self.watched_until_ns.store(until, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // Under the lock: whoever found no reason to go on is waiting by now.
+        drop(self.unwatched.lock().unwrap_or_else(PoisonError::into_inner));
+        self.watched_again.notify_all();
+    }
+
+    /// In the usual case one look at a clock that the kernel shares with every process, without a system call.
+    fn wait_until_watched(&self) {
+        let unwatched = || since_boot_ns() > self.watched_until_ns.load(Ordering::Acquire);
+        if !unwatched() {
+            return;
+        }
+        let mut waiting = self.unwatched.lock().unwrap_or_else(PoisonError::into_inner);
+        while unwatched() && self.serving.load(Ordering::Acquire) {
+            waiting = self.watched_again.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     pub(super) fn permit(&self) -> Result<IoPermit<'_>, VolumeError> {
@@ -62,13 +106,25 @@ impl StateLock {
         }
     }
 
-    /// What a worker asks again after each cipher call: before it writes, and before it replies.
+    /// What a worker asks again after each cipher call: before it writes, and before it replies. Waits while nobody watches
+    /// the key, so it must not be asked with an [`IoPermit`] in hand.
     pub(super) fn check_serving(&self) -> Result<(), VolumeError> {
+        self.wait_until_watched();
+        self.check_not_ended()
+    }
+
+    /// As [`StateLock::check_serving`], for who must not wait.
+    pub(super) fn check_not_ended(&self) -> Result<(), VolumeError> {
         if self.serving.load(Ordering::Acquire) { Ok(()) } else { Err(VolumeError::Ended(self.reason())) }
     }
 
-    pub(super) fn end(&self, ended: Ended) {
+    pub(super) fn stop(&self) {
         self.serving.store(false, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn end(&self, ended: Ended) {
+        self.stop();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match &*state {
             // Dropping the keys wipes them. A terminal verdict overrules a latched failure.
@@ -92,6 +148,12 @@ impl StateLock {
     }
 }
 
+/// `CLOCK_BOOTTIME`: goes on while the machine is suspended.
+fn since_boot_ns() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
 impl IoPermit<'_> {
     pub(super) fn encrypt(&self, first: BlockNumber, plaintext: &[u8], ciphertext: &mut [u8]) {
         self.each_region(first, plaintext.len(), |cipher, first, range| {
@@ -102,6 +164,12 @@ impl IoPermit<'_> {
     pub(super) fn decrypt(&self, first: BlockNumber, ciphertext: &[u8], plaintext: &mut [u8]) {
         self.each_region(first, ciphertext.len(), |cipher, first, range| {
             cipher.decrypt_blocks(first, &ciphertext[range.clone()], &mut plaintext[range]);
+        });
+    }
+
+    pub(super) fn decrypt_in_place(&self, first: BlockNumber, blocks: &mut [u8]) {
+        self.each_region(first, blocks.len(), |cipher, first, range| {
+            cipher.decrypt_blocks_in_place(first, &mut blocks[range]);
         });
     }
 
@@ -120,7 +188,7 @@ impl IoPermit<'_> {
             let left_in_region = usize::try_from(BLOCKS_PER_REGION - in_region).unwrap_or(usize::MAX);
             let len = (len_bytes - done).min(left_in_region.saturating_mul(BLOCK_SIZE));
             let region = usize::try_from(region).expect("a volume has at most 64 regions");
-            call(&keys.0[region], block, done..done + len);
+            with_clean_cipher_stack(|| call(&keys.0[region], block, done..done + len));
             done += len;
         }
     }

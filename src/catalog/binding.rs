@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::CatalogError;
 use super::grant::VolumeGrant;
-use super::paths::{VolumePaths, write_durably};
+use super::paths::VolumePaths;
+use super::record;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Binding {
@@ -27,9 +28,7 @@ impl Binding {
 
     /// Into the directory of a volume.
     pub(super) fn write(&self, dir: &Path) -> Result<(), CatalogError> {
-        let path = dir.join(Self::FILE_NAME);
-        let json = serde_json::to_vec_pretty(self).map_err(|error| CatalogError::io("write", &path)(error.into()))?;
-        write_durably(&path, &json).map_err(CatalogError::io("write", &path))
+        record::write(&dir.join(Self::FILE_NAME), self)
     }
 
     /// `None`: a volume whose directory was made by hand.

@@ -20,7 +20,7 @@ use crate::format::{
     VolumeId,
 };
 use crate::host;
-use crate::secret::{HeaderMacKey, LockedArea, UnwrapRequest, unwrap_volume_key};
+use crate::secret::{HeaderMacKey, LockedArea, UnwrapRequest, VolumeKey, unwrap_volume_key};
 use crate::store::{FileStore, ImageLayout, Store, StoreError};
 
 /// What a person asks of `create`.
@@ -34,6 +34,7 @@ pub struct CreateRequest {
     pub grantee: Option<PrincipalArn>,
     /// Whose credentials unwrap the volume key; the other calls use the caller's own.
     pub kms_profile: Option<String>,
+    pub on_revocation: RevocationPolicy,
     /// A file or a block device; without, a file in the volume's directory.
     pub backing: Option<PathBuf>,
 }
@@ -47,14 +48,20 @@ pub fn create(
     let paths = root.volume(&request.id);
     let backing = check(&paths, request)?;
     let keys = wrap_keys(request)?;
-    let made = prove_attachable(request, &keys)
-        .and_then(|mac_key| make_directory(root, &paths, &backing, request, &keys, mac_key, progress));
-    made.map_err(|error| {
-        match keys.grant.as_ref().map(|grant| grant.retire(&keys.kms_key, request.kms_profile.as_deref())) {
-            Some(Err(standing)) => CatalogError::GrantStands { standing: Box::new(standing), source: Box::new(error) },
-            Some(Ok(())) | None => error,
-        }
-    })
+    let made = unwrap_key(request, &keys).and_then(|volume_key| {
+        let mac_key = volume_key.header_mac_key()?;
+        drop(volume_key);
+        make_directory(root, &paths, &backing, request, &keys, mac_key, progress)
+    });
+    made.map_err(|error| give_back_grant(request, &keys, error))
+}
+
+/// A volume that was not made needs no grant. `error` is why.
+pub(super) fn give_back_grant(request: &CreateRequest, keys: &WrappedKeys, error: CatalogError) -> CatalogError {
+    match keys.grant.as_ref().map(|grant| grant.retire(&keys.kms_key, request.kms_profile.as_deref())) {
+        Some(Err(standing)) => CatalogError::GrantStands { standing: Box::new(standing), source: Box::new(error) },
+        Some(Ok(())) | None => error,
+    }
 }
 
 fn make_directory(
@@ -68,9 +75,9 @@ fn make_directory(
 ) -> Result<Superblock, CatalogError> {
     let staging = root.volumes().join(format!(".creating-{}", request.id));
     clear_interrupted(&staging, &request.id)?;
-    let made = make(&staging, backing, request, keys, mac_key, progress).and_then(|superblock| {
-        fs::rename(&staging, paths.dir()).map_err(CatalogError::io("make", paths.dir()))?;
-        sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))?;
+    let blank = FileSystemState::Blank;
+    let made = make(&staging, backing, request, keys, mac_key, blank, progress).and_then(|(superblock, _)| {
+        publish(root, &staging, paths)?;
         Ok(superblock)
     });
     if made.is_err() {
@@ -78,6 +85,12 @@ fn make_directory(
         let _ = fs::remove_dir_all(&staging);
     }
     made
+}
+
+/// From now on it is listed.
+pub(super) fn publish(root: &Root, staging: &Path, paths: &VolumePaths) -> Result<(), CatalogError> {
+    fs::rename(staging, paths.dir()).map_err(CatalogError::io("make", paths.dir()))?;
+    sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))
 }
 
 /// A creation that was killed leaves its directory, and may be started anew; one that is under way holds its image's lock.
@@ -94,7 +107,7 @@ fn clear_interrupted(staging: &Path, id: &VolumeId) -> Result<(), CatalogError> 
 }
 
 /// Where the ciphertext goes.
-enum Backing {
+pub(super) enum Backing {
     /// A file in the volume's directory.
     Own,
     /// A regular file that is not there yet: taken away again if creating fails.
@@ -103,7 +116,7 @@ enum Backing {
 }
 
 /// Everything that can be refused without asking KMS and without writing.
-fn check(paths: &VolumePaths, request: &CreateRequest) -> Result<Backing, CatalogError> {
+pub(super) fn check(paths: &VolumePaths, request: &CreateRequest) -> Result<Backing, CatalogError> {
     if paths.dir().exists() {
         return Err(CatalogError::Usage(format!("there is a volume {} already", request.id)));
     }
@@ -130,7 +143,7 @@ fn check(paths: &VolumePaths, request: &CreateRequest) -> Result<Backing, Catalo
 }
 
 /// What is there stays: blkid knows the rest of the world, and only we know ourselves.
-fn check_carries_nothing(path: &Path) -> Result<(), CatalogError> {
+pub(super) fn check_carries_nothing(path: &Path) -> Result<(), CatalogError> {
     let busy = |what: String, wipe: &str| {
         let path = path.display();
         let how = format!("If that may be destroyed, wipe it first: {wipe} {path}");
@@ -155,8 +168,8 @@ fn check_carries_nothing(path: &Path) -> Result<(), CatalogError> {
     }
 }
 
-/// Unwraps the volume key once, only for the header's MAC: what is handed over can be attached.
-fn prove_attachable(request: &CreateRequest, keys: &WrappedKeys) -> Result<HeaderMacKey, CatalogError> {
+/// Unwraps the volume key, as attach will: what is handed over can be attached.
+pub(super) fn unwrap_key(request: &CreateRequest, keys: &WrappedKeys) -> Result<VolumeKey, CatalogError> {
     let area = LockedArea::new()?;
     let unwrap = UnwrapRequest {
         kms_key: keys.kms_key.clone(),
@@ -165,21 +178,22 @@ fn prove_attachable(request: &CreateRequest, keys: &WrappedKeys) -> Result<Heade
         profile: request.kms_profile.clone(),
         grant_token: keys.grant.as_ref().map(|grant| grant.token.clone()),
     };
-    let volume_key = unwrap_volume_key(&area, &unwrap).map_err(|source| {
+    unwrap_volume_key(&area, &unwrap).map_err(|source| {
         let profile = request.kms_profile.as_deref();
         CatalogError::unwrapping(&request.id, source, &keys.kms_key, profile, CREATOR, keys.grant.as_ref())
-    })?;
-    Ok(volume_key.header_mac_key()?)
+    })
 }
 
-fn make(
+/// The directory of the volume, under a name that is not listed, and its image, locked.
+pub(super) fn make(
     staging: &Path,
     backing: &Backing,
     request: &CreateRequest,
     keys: &WrappedKeys,
     mac_key: HeaderMacKey,
+    file_system: FileSystemState,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Superblock, CatalogError> {
+) -> Result<(Superblock, Arc<dyn Store>), CatalogError> {
     private_dir_all(staging).map_err(CatalogError::io("make", staging))?;
     let link = staging.join("backing");
     let path = match backing {
@@ -189,7 +203,7 @@ fn make(
             path
         }
     };
-    let result = write_image(staging, path, request, keys, mac_key, progress);
+    let result = write_image(staging, path, request, keys, mac_key, file_system, progress);
     if let (Err(_), Backing::New(path)) = (&result, backing) {
         let _ = fs::remove_file(path);
     }
@@ -202,8 +216,9 @@ fn write_image(
     request: &CreateRequest,
     keys: &WrappedKeys,
     mac_key: HeaderMacKey,
+    file_system: FileSystemState,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Superblock, CatalogError> {
+) -> Result<(Superblock, Arc<dyn Store>), CatalogError> {
     let superblock = Superblock {
         sequence: 1,
         volume_id: request.id.clone(),
@@ -214,8 +229,8 @@ fn write_image(
         wrapped_volume_key: keys.volume_key.clone(),
         wrapped_canary: keys.canary.clone(),
         key_generation: 1,
-        revocation_policy: RevocationPolicy::Terminal,
-        file_system: FileSystemState::Blank,
+        revocation_policy: request.on_revocation,
+        file_system,
     };
     let layout = ImageLayout {
         len_bytes: request.geometry.image_len_bytes(),
@@ -223,10 +238,10 @@ fn write_image(
         maps: request.geometry.map_ranges().collect(),
     };
     let store: Arc<dyn Store> = Arc::new(FileStore::create(path, &layout, progress)?);
-    UnlockedHeader::new(superblock.clone(), mac_key, store)
+    UnlockedHeader::new(superblock.clone(), mac_key, Arc::clone(&store))
         .write(&superblock)
         .map_err(CatalogError::io("write", path))?;
     Binding { kms_key: keys.kms_key.clone(), grant: keys.grant.clone() }.write(staging)?;
     sync_dir(staging).map_err(CatalogError::io("sync", staging))?;
-    Ok(superblock)
+    Ok((superblock, store))
 }

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use kms_client::{Answer, KmsError, KmsKeyArn};
 
 use super::grant::{StandingGrant, VolumeGrant};
-use crate::format::VolumeId;
+use crate::format::{SnapshotId, VolumeId};
 use crate::host::HostError;
 use crate::secret::{SecretError, UnwrapError};
+use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +31,20 @@ pub enum CatalogError {
 
     #[error(
         "volume {id} is terminal since {at}: {cause} ({detail}). It stays so when the key comes back: allow the key again, \
-         create a new volume, and restore the database from a backup"
+         and make a new volume of its newest snapshot, which `envol status {id}` names, or restore the database from a backup"
     )]
     Terminal { id: VolumeId, cause: String, detail: String, at: Timestamp },
+
+    #[error(
+        "volume {id} is inaccessible since its key was revoked. Until {until} it can be attached again, once the key is allowed"
+    )]
+    Recoverable { id: VolumeId, until: Timestamp },
+
+    /// The volume could come back, and the key is not there yet.
+    #[error(
+        "volume {id} is still inaccessible: {source}. It can be attached again until {until}; after that it is terminal"
+    )]
+    StillRevoked { id: VolumeId, until: Timestamp, source: Box<CatalogError> },
 
     /// The header, or something else that must be this volume's, is damaged or another's.
     #[error("volume {id}: {problem}. Nothing was served and nothing was written")]
@@ -45,8 +57,20 @@ pub enum CatalogError {
     #[error("{source}. No volume was made, but {standing}")]
     GrantStands { standing: Box<StandingGrant>, source: Box<CatalogError> },
 
+    /// What is made of it stays, and is not listed.
+    #[error(
+        "{source}. Volume {id} is not whole, and not listed: the same command goes on with it, and `envol delete {id}` removes it"
+    )]
+    Unfinished { id: VolumeId, source: Box<CatalogError> },
+
     #[error("the key of volume {id} could not be unwrapped: {source}")]
-    Unwrap { id: VolumeId, source: UnwrapError },
+    Unwrap { id: VolumeId, source: Box<UnwrapError> },
+
+    #[error("the key of snapshot {id} could not be unwrapped: {source}")]
+    SnapshotKey { id: SnapshotId, source: Box<UnwrapError> },
+
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -102,7 +126,7 @@ impl CatalogError {
                 let who = profile.map_or_else(|| person.to_owned(), |name| format!("the profile `{name}`"));
                 Self::refused(error, key.as_str(), &who, grant)
             }
-            source => Self::Unwrap { id: id.clone(), source },
+            source => Self::Unwrap { id: id.clone(), source: Box::new(source) },
         }
     }
 

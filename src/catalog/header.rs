@@ -9,10 +9,12 @@ use kms_client::{EncryptionContext, KmsKeyArn, WrappedKey};
 use super::binding::Binding;
 use super::error::CatalogError;
 use super::grant::VolumeGrant;
+use super::lifecycle::{Standing, standing};
 use super::paths::VolumePaths;
 use super::peek::peek;
 use crate::format::{
-    Cause, Geometry, HeaderCopy, Headers, LIFECYCLE_BLOCK_LEN, LifecycleRecord, SUPERBLOCK_LEN, Superblock, VolumeId,
+    Geometry, HeaderCopy, Headers, LIFECYCLE_BLOCK_LEN, LifecycleRecord, SUPERBLOCK_LEN, Superblock,
+    UnverifiedSuperblock, VolumeId,
 };
 use crate::secret::HeaderMacKey;
 use crate::store::Store;
@@ -22,6 +24,7 @@ pub struct ReadHeader {
     headers: Headers,
     id: VolumeId,
     grant: Option<VolumeGrant>,
+    recoverable_until: Option<Timestamp>,
 }
 
 /// A header that a holder of the volume key wrote, and the means to write it again.
@@ -43,9 +46,12 @@ pub fn read_header(store: &dyn Store, paths: &VolumePaths) -> Result<ReadHeader,
     if newest.volume_id() != id {
         return Err(not_ours(format!("its image holds the header of volume {}", newest.volume_id())));
     }
-    if let Some(record) = read_lifecycle(store, id)? {
-        return Err(terminal(id, &record));
-    }
+    let record = read_lifecycle(store, id)?;
+    let recoverable_until = match standing(record.as_ref(), newest, Timestamp::now()) {
+        Standing::Available => None,
+        Standing::RecoverableUntil(until) => Some(until),
+        Standing::Terminal => return Err(terminal(id, record.as_ref())),
+    };
     let binding = Binding::read(paths)?;
     if let Some(binding) = &binding {
         binding.check(paths, newest.kms_key())?;
@@ -59,7 +65,8 @@ pub fn read_header(store: &dyn Store, paths: &VolumePaths) -> Result<ReadHeader,
             "its image is {found} bytes long, but its header says {needed}: it was cut short"
         )));
     }
-    Ok(ReadHeader { headers, id: id.clone(), grant: binding.and_then(|binding| binding.grant) })
+    let grant = binding.and_then(|binding| binding.grant);
+    Ok(ReadHeader { headers, id: id.clone(), grant, recoverable_until })
 }
 
 /// `None`: this volume was never terminal.
@@ -69,26 +76,50 @@ fn read_lifecycle(store: &dyn Store, id: &VolumeId) -> Result<Option<LifecycleRe
         .map_err(|error| CatalogError::NotOurs { id: id.clone(), problem: error.to_string() })
 }
 
-/// The error that says so, if the volume is terminal; without its lock, so that it works while the daemon still ends.
-pub fn read_terminal(paths: &VolumePaths) -> Option<CatalogError> {
-    let record = peek(&paths.backing()).ok()?.lifecycle.ok()??;
-    (record.volume_id == *paths.id()).then(|| terminal(paths.id(), &record))
+/// The error that says so, if the key of the volume was revoked while it was served; without its lock, so that it works
+/// while the daemon still ends.
+pub fn read_revoked(paths: &VolumePaths) -> Option<CatalogError> {
+    let peek = peek(&paths.backing()).ok()?;
+    let (header, record) = (peek.headers.ok()?, peek.lifecycle.ok()?);
+    let newest = header.newest();
+    match standing(record.as_ref(), newest, Timestamp::now()) {
+        _ if newest.volume_id() != paths.id() => None,
+        Standing::Available => None,
+        Standing::RecoverableUntil(until) => Some(CatalogError::Recoverable { id: paths.id().clone(), until }),
+        Standing::Terminal => Some(terminal(paths.id(), record.as_ref())),
+    }
 }
 
 /// Needs no key, since there is none any more. Durable in both copies on return.
-pub fn write_terminal_record(store: &dyn Store, record: &LifecycleRecord) -> io::Result<()> {
-    let block = record.encode();
+pub fn write_lifecycle(store: &dyn Store, record: &LifecycleRecord) -> io::Result<()> {
+    write_lifecycle_block(store, &record.encode())
+}
+
+fn write_lifecycle_block(store: &dyn Store, block: &[u8; LIFECYCLE_BLOCK_LEN]) -> io::Result<()> {
     let [a, b] = HeaderCopy::BOTH.map(|copy| store.write_header(copy.lifecycle_offset(), &block[..]));
     // One copy is enough to be believed.
     a.or(b)
 }
 
-fn terminal(id: &VolumeId, record: &LifecycleRecord) -> CatalogError {
+/// Overwrites the wrapped keys in both copies of the header: from then on no KMS key brings the volume back.
+pub fn erase_keys(store: &dyn Store) -> io::Result<()> {
+    let mut result = Ok(());
+    for copy in HeaderCopy::BOTH {
+        let found = UnverifiedSuperblock::parse(&read_copy(store, copy.superblock_offset(), SUPERBLOCK_LEN));
+        // A copy that says nothing may still hold the keys.
+        let bytes = found.map_or_else(|_| vec![0; SUPERBLOCK_LEN], |superblock| superblock.erased().to_vec());
+        result = store.write_header(copy.superblock_offset(), &bytes).and(result);
+    }
+    result
+}
+
+fn terminal(id: &VolumeId, record: Option<&LifecycleRecord>) -> CatalogError {
+    let at = record.and_then(|record| Timestamp::from_millisecond(record.at_ms).ok());
     CatalogError::Terminal {
         id: id.clone(),
-        cause: record.cause.to_string(),
-        detail: record.detail.clone(),
-        at: Timestamp::from_millisecond(record.at_ms).unwrap_or(Timestamp::UNIX_EPOCH),
+        cause: record.map_or_else(|| "erased".to_owned(), |record| record.cause.to_string()),
+        detail: record.map_or_else(|| "its wrapped keys are overwritten".to_owned(), |record| record.detail.clone()),
+        at: at.unwrap_or(Timestamp::UNIX_EPOCH),
     }
 }
 
@@ -119,6 +150,11 @@ impl ReadHeader {
         newest.database_id().encryption_context(newest.volume_id())
     }
 
+    /// Of a volume whose key was revoked, and whose policy is that it may come back until then.
+    pub fn recoverable_until(&self) -> Option<Timestamp> {
+        self.recoverable_until
+    }
+
     /// From beside the image, by which KMS may be asked.
     pub fn grant(&self) -> Option<&VolumeGrant> {
         self.grant.as_ref()
@@ -131,7 +167,7 @@ impl ReadHeader {
         store: Arc<dyn Store>,
         warn: impl FnOnce(&str),
     ) -> Result<UnlockedHeader, CatalogError> {
-        let id = self.id;
+        let (id, is_back) = (self.id, self.recoverable_until.is_some());
         let verified = self
             .headers
             .verify(|covered, mac| mac_key.verify(&[covered], mac))
@@ -141,6 +177,10 @@ impl ReadHeader {
             store
                 .write_header(repair.copy.superblock_offset(), &repair.bytes[..])
                 .map_err(|source| CatalogError::Io { action: format!("repair the header of volume {id}"), source })?;
+        }
+        if is_back {
+            write_lifecycle_block(&*store, &[0; LIFECYCLE_BLOCK_LEN])
+                .map_err(|source| CatalogError::Io { action: format!("take volume {id} back into use"), source })?;
         }
         Ok(UnlockedHeader { write_order: verified.write_order(), superblock: verified.superblock, mac_key, store })
     }
@@ -176,23 +216,5 @@ impl UnlockedHeader {
             self.store.write_header(copy.superblock_offset(), &bytes[..])?;
         }
         Ok(())
-    }
-}
-
-/// The record of a revocation, ready to be written.
-pub fn terminal_record(
-    id: &VolumeId,
-    cause: Cause,
-    at: Timestamp,
-    detail: &str,
-    request_id: Option<&str>,
-) -> LifecycleRecord {
-    LifecycleRecord {
-        sequence: 1,
-        volume_id: id.clone(),
-        cause,
-        at_ms: at.as_millisecond(),
-        request_id: request_id.unwrap_or_default().to_owned(),
-        detail: detail.to_owned(),
     }
 }

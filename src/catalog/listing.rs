@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::binding::Binding;
 use super::error::CatalogError;
+use super::last_snapshot::LastSnapshot;
+use super::lifecycle::{Standing, standing};
 use super::paths::{Root, VolumePaths};
 use super::peek::peek;
 use crate::format::VolumeId;
@@ -17,7 +19,7 @@ use crate::format::VolumeId;
 #[derive(Clone, Debug, Serialize)]
 pub struct VolumeSummary {
     pub volume_id: VolumeId,
-    /// `available`, `terminal` or `error` here; a daemon knows of `in-use`.
+    /// `available`, `recoverable`, `terminal` or `error` here; a daemon knows of `in-use`.
     pub state: String,
     /// Why it is terminal, or what is damaged.
     pub cause: Option<String>,
@@ -25,12 +27,18 @@ pub struct VolumeSummary {
     pub detail: Option<String>,
     /// Since when it is in this state: its creation, or when the key was revoked.
     pub since: Option<Timestamp>,
+    /// Until when a recoverable volume can be attached again.
+    pub recoverable_until: Option<Timestamp>,
+    /// What becomes of it when its key is revoked, as `create --on-revocation` took it.
+    pub on_revocation: Option<String>,
     pub db_id: Option<String>,
     pub kms_key: Option<String>,
     /// The grant by which the volume service uses it.
     pub grant_id: Option<String>,
     pub size_bytes: Option<u64>,
     pub file_system: Option<String>,
+    /// The newest that is known here.
+    pub last_snapshot: Option<LastSnapshot>,
     pub backing: PathBuf,
 }
 
@@ -56,11 +64,14 @@ pub fn summarize(paths: &VolumePaths) -> VolumeSummary {
         cause: None,
         detail: None,
         since: None,
+        recoverable_until: None,
+        on_revocation: None,
         db_id: None,
         kms_key: None,
         grant_id: grant_id(paths),
         size_bytes: None,
         file_system: None,
+        last_snapshot: LastSnapshot::read(paths).unwrap_or_default(),
         backing: fs::canonicalize(&backing).unwrap_or_else(|_| backing.clone()),
     };
     let peek = match peek(&backing) {
@@ -81,6 +92,7 @@ pub fn summarize(paths: &VolumePaths) -> VolumeSummary {
     summary.db_id = Some(header.database_id.to_string());
     summary.kms_key = Some(header.kms_key.to_string());
     summary.size_bytes = Some(header.geometry.size_bytes());
+    summary.on_revocation = Some(header.revocation_policy.to_string());
     summary.file_system = Some(header.file_system.to_string());
     match &peek.lifecycle {
         _ if header.volume_id != *paths.id() => {
@@ -88,10 +100,21 @@ pub fn summarize(paths: &VolumePaths) -> VolumeSummary {
         }
         Err(error) => summary.cause = Some(error.to_string()),
         Ok(Some(record)) => {
-            summary.state = "terminal".to_owned();
+            summary.state = match standing(Some(record), headers.newest(), Timestamp::now()) {
+                Standing::RecoverableUntil(until) => {
+                    summary.recoverable_until = Some(until);
+                    "recoverable"
+                }
+                Standing::Terminal | Standing::Available => "terminal",
+            }
+            .to_owned();
             summary.cause = Some(record.cause.to_string());
             summary.detail = Some(record.detail.clone());
             summary.since = Timestamp::from_millisecond(record.at_ms).ok();
+        }
+        Ok(None) if headers.newest().is_erased() => {
+            summary.state = "terminal".to_owned();
+            summary.cause = Some("erased".to_owned());
         }
         Ok(None) => {
             summary.state = "available".to_owned();

@@ -11,10 +11,17 @@ mod delete;
 mod error;
 mod grant;
 mod header;
+mod last_snapshot;
+mod lifecycle;
 mod listing;
 mod mount_record;
 mod paths;
 mod peek;
+mod record;
+mod restoration;
+mod restore;
+mod snapshot_key;
+mod uploader;
 mod wrapping;
 
 pub use check::{CheckReport, check};
@@ -22,11 +29,19 @@ pub use create::{CreateRequest, create};
 pub use delete::delete;
 pub use error::{ATTACHER, CatalogError};
 pub use grant::{StandingGrant, VolumeGrant};
-pub use header::{ReadHeader, UnlockedHeader, read_header, read_terminal, terminal_record, write_terminal_record};
+pub use header::{ReadHeader, UnlockedHeader, erase_keys, read_header, read_revoked, write_lifecycle};
+pub use last_snapshot::LastSnapshot;
+pub use lifecycle::revocation_record;
 pub use listing::{VolumeSummary, list, summarize};
 pub use mount_record::MountRecord;
-pub use paths::{Root, VolumePaths};
+pub use paths::{Root, VolumePaths, sync_dir, write_durably};
 pub use peek::{Peek, peek};
+pub use restoration::{delete_unfinished, unfinished};
+pub use restore::{RestoreProgress, restore};
+pub use snapshot_key::{
+    SHARE_PERMISSIONS, WrappedSnapshotKey, share_snapshot_key, unwrap_snapshot_key, wrap_snapshot_key,
+};
+pub use uploader::{this_uploader, uploader_is_alive};
 
 /// A command waits for KMS and has nothing else to do meanwhile.
 fn asynchronously<T>(work: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {

@@ -1,13 +1,13 @@
 //! Which directory a volume's file system is mounted on, and how that directory was before it was guarded.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::CatalogError;
-use super::paths::{Root, VolumePaths, write_durably};
+use super::paths::{Root, VolumePaths};
+use super::record;
 use crate::format::VolumeId;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,20 +19,11 @@ pub struct MountRecord {
 
 impl MountRecord {
     pub fn read(paths: &VolumePaths) -> Result<Option<Self>, CatalogError> {
-        let path = paths.mount_record();
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|error| CatalogError::io("understand", &path)(error.into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(CatalogError::io("read", &path)(error)),
-        }
+        record::read(&paths.mount_record())
     }
 
     pub fn write(&self, paths: &VolumePaths) -> Result<(), CatalogError> {
-        let path = paths.mount_record();
-        let json = serde_json::to_vec_pretty(self).map_err(|error| CatalogError::io("write", &path)(error.into()))?;
-        write_durably(&path, &json).map_err(CatalogError::io("write", &path))
+        record::write(&paths.mount_record(), self)
     }
 
     /// The record of another volume that is, or was, mounted on the same directory: a new volume takes the place of a

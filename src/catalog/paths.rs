@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::error::CatalogError;
 use crate::format::VolumeId;
 
@@ -40,6 +42,11 @@ impl Root {
         VolumePaths { id: id.clone(), dir: self.volumes().join(id.as_str()), runtime }
     }
 
+    /// The paths of one whose directory is not listed yet.
+    pub(super) fn volume_in(&self, id: &VolumeId, directory: &str) -> VolumePaths {
+        VolumePaths { dir: self.volumes().join(directory), ..self.volume(id) }
+    }
+
     /// The paths of a volume that is there.
     pub fn existing(&self, id: &VolumeId) -> Result<VolumePaths, CatalogError> {
         let paths = self.volume(id);
@@ -52,14 +59,19 @@ impl Root {
         }
     }
 
+    /// Where snapshots go, and are looked for, when no store is named.
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
+    }
+
     /// Everything of the local KMS.
     pub fn kms(&self) -> PathBuf {
         self.0.join("kms")
     }
 }
 
-/// The paths of one volume. The first four lie in its directory, the rest on a file system that a reboot empties.
-#[derive(Clone, Debug)]
+/// The paths of one volume. Those down to its snapshots lie in its directory, the rest on a file system that a reboot empties.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VolumePaths {
     id: VolumeId,
     dir: PathBuf,
@@ -93,6 +105,20 @@ impl VolumePaths {
         self.dir.join("daemon.log")
     }
 
+    /// What became of it, a line of JSON for each event.
+    pub fn events(&self) -> PathBuf {
+        self.dir.join("events.jsonl")
+    }
+
+    /// Which chunks changed since the last snapshot.
+    pub fn changes(&self) -> PathBuf {
+        self.dir.join("changes")
+    }
+
+    pub fn last_snapshot(&self) -> PathBuf {
+        self.dir.join("last-snapshot.json")
+    }
+
     /// Where the FUSE front-end is mounted.
     pub fn mount_point(&self) -> PathBuf {
         self.runtime.join(self.id.as_str())
@@ -105,6 +131,16 @@ impl VolumePaths {
 
     pub fn control_socket(&self) -> PathBuf {
         self.runtime.join(format!("{}.sock", self.id))
+    }
+
+    /// What a daemon put on the host, for whoever clears it up when it is gone.
+    pub fn footprint(&self) -> PathBuf {
+        self.runtime.join(format!("{}.footprint", self.id))
+    }
+
+    /// Locked by the companion of the daemon as long as it lives.
+    pub fn companion_lock(&self) -> PathBuf {
+        self.runtime.join(format!("{}.companion", self.id))
     }
 
     pub fn runtime(&self) -> &Path {
@@ -130,7 +166,7 @@ pub(super) fn private_dir_all(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a small file whole or not at all, for the owner alone; durable on return.
-pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(bytes)?;
@@ -140,7 +176,7 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes renames and new names in a directory durable.
-pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

@@ -4,6 +4,8 @@
 
 use kms_client::{AwsKms, EncryptionContext, Kms, KmsError, KmsKeyArn, KmsKeyId, Login, Patience, WrappedKey};
 
+use serde::{Deserialize, Serialize};
+
 use super::asynchronously;
 use super::create::CreateRequest;
 use super::error::{CREATOR, CatalogError};
@@ -12,6 +14,7 @@ use super::grant::{self, VolumeGrant};
 /// As EBS asks for: two AES-256 keys.
 const VOLUME_KEY_LEN: u16 = 64;
 
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct WrappedKeys {
     pub(super) kms_key: KmsKeyArn,
     pub(super) volume_key: WrappedKey,

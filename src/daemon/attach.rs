@@ -4,21 +4,24 @@
 use std::fs;
 use std::sync::Arc;
 
-use super::attached::Attached;
+use super::attached::{Attached, Opened};
 use super::error::DaemonError;
 use super::file_system::{self, FileSystemPlan};
 use super::options::AttachOptions;
 use super::readiness::{report, warn};
+use super::report::Report;
 use super::serve::serve;
 use super::{hardening, leftovers};
 use crate::catalog::{
-    ATTACHER, CatalogError, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header, read_terminal,
+    ATTACHER, CatalogError, LastSnapshot, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header, read_revoked,
 };
+use crate::format::RevocationPolicy;
 use crate::fuse;
-use crate::host::HostError;
-use crate::secret::{LockedArea, SecretError, UnwrapError, UnwrapRequest, VolumeKey, unwrap_volume_key};
-use crate::store::{FileStore, Store, StoreError};
-use crate::volume::{Volume, VolumeKeys};
+use crate::host::{self, HostError};
+use crate::revocation::events::RecordedBy;
+use crate::secret::{LockedArea, UnwrapError, UnwrapRequest, VolumeKey, unwrap_volume_key};
+use crate::store::{CacheMode, FileStore, Store, StoreError};
+use crate::volume::{ChangeMap, Volume, VolumeKeys};
 
 /// Attaches the volume and serves it until it is detached or terminal.
 pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Result<(), DaemonError> {
@@ -27,23 +30,38 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
     for refusal in &refused {
         tracing::warn!("the host does not allow this process to {refusal}");
     }
-    let store = open_store(root, paths)?;
+    let store = open_store(root, paths, options.cache)?;
     leftovers::clear(paths, options.force)?;
 
     let header = read_header(&*store, paths)?;
     report("asking KMS for the volume key");
     let area = LockedArea::new().map_err(CatalogError::from)?;
-    let volume_key = unwrap(&area, &header, paths, options)?;
+    let volume_key = unwrap(&area, &header, paths, options).map_err(|error| still_revoked(&header, paths, error))?;
     let grant = header.grant().cloned();
-    let header = header.unlock(volume_key.header_mac_key().map_err(CatalogError::from)?, Arc::clone(&store), warn)?;
-    let volume = Arc::new(open_volume(&header, &volume_key, Arc::clone(&store))?);
+    let was_inaccessible = header.recoverable_until().is_some();
+    let mut header =
+        header.unlock(volume_key.header_mac_key().map_err(CatalogError::from)?, Arc::clone(&store), warn)?;
+    let change_detection = volume_key.change_detection_key().map_err(CatalogError::from)?;
+    let volume = open_volume(&header, &volume_key, Arc::clone(&store))?;
     // Every key that serving needs is derived; the one that they come from is wiped here.
     drop(volume_key);
     let plan = FileSystemPlan::make(&header, &volume, options)?;
+    // Not before: what was refused up to here has written nothing.
+    let volume = Arc::new(with_changes(volume, &mut header, paths)?);
 
-    let mut attached = Attached::new(paths, volume, store, header, area.protection(), refused);
+    let report = Report::start(paths, options.on_event.as_deref(), RecordedBy::Daemon)?;
+    let opened = Opened { volume, store, header, change_detection };
+    let mut attached = Attached::new(paths, opened, report.clone(), area.protection(), refused);
     match bring_up(root, &mut attached, options, plan) {
-        Ok(()) => serve(attached, options, grant),
+        Ok(()) => {
+            if was_inaccessible {
+                report.recovered();
+            }
+            warn_of_finality(&attached);
+            let outcome = serve(attached, options, grant);
+            report.finish();
+            outcome
+        }
         Err(error) => {
             attached.tear_down();
             Err(error)
@@ -51,15 +69,19 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
     }
 }
 
-fn open_store(root: &Root, paths: &VolumePaths) -> Result<Arc<dyn Store>, DaemonError> {
+fn open_store(root: &Root, paths: &VolumePaths, cache: CacheMode) -> Result<Arc<dyn Store>, DaemonError> {
     let id = paths.id().clone();
     if !paths.dir().is_dir() {
         return Err(CatalogError::NoSuchVolume { id, root: root.path().to_owned() }.into());
     }
-    match FileStore::open(&paths.backing()) {
+    let backing = paths.backing();
+    match FileStore::open(&backing) {
+        Ok(store) if cache == CacheMode::None => {
+            Ok(Arc::new(store.without_cache(&backing).map_err(CatalogError::from)?))
+        }
         Ok(store) => Ok(Arc::new(store)),
         Err(StoreError::Busy { .. }) => {
-            Err(read_terminal(paths).unwrap_or_else(|| CatalogError::Busy(leftovers::who_is_attached(paths))).into())
+            Err(read_revoked(paths).unwrap_or_else(|| CatalogError::Busy(leftovers::who_is_attached(paths))).into())
         }
         Err(error) => Err(CatalogError::NotOurs { id, problem: error.to_string() }.into()),
     }
@@ -97,12 +119,52 @@ fn unwrap(
     })
 }
 
+/// Says until when the volume can still come back.
+fn still_revoked(header: &ReadHeader, paths: &VolumePaths, error: DaemonError) -> DaemonError {
+    match (header.recoverable_until(), error) {
+        (Some(until), DaemonError::Catalog(source)) => {
+            CatalogError::StillRevoked { id: paths.id().clone(), until, source: Box::new(source) }.into()
+        }
+        (_, error) => error,
+    }
+}
+
+/// Whoever attaches should know before it happens.
+fn warn_of_finality(attached: &Attached) {
+    let id = attached.paths.id();
+    let (consequence, way_back) = match attached.header.superblock().revocation_policy {
+        RevocationPolicy::Recoverable { .. } => return,
+        RevocationPolicy::Terminal => ("end it for good", "a backup that does not depend on it"),
+        RevocationPolicy::Erase => ("destroy its keys", "a backup under another key"),
+    };
+    if matches!(LastSnapshot::read(&attached.paths), Ok(None)) {
+        warn(&format!(
+            "volume {id} has no snapshot: revoking its KMS key would {consequence}. Take one with `envol snapshot create {id}`, or \
+             have {way_back}"
+        ));
+    }
+}
+
 fn open_volume(header: &UnlockedHeader, key: &VolumeKey, store: Arc<dyn Store>) -> Result<Volume, DaemonError> {
     let geometry = header.geometry();
-    let keys =
-        (0..geometry.region_count()).map(|region| key.xts_cipher(region)).collect::<Result<Vec<_>, SecretError>>();
-    let keys = keys.map_err(CatalogError::from)?;
-    Ok(Volume::new(geometry, store, VolumeKeys(keys)))
+    Ok(Volume::new(geometry, store, VolumeKeys::derive(key, geometry).map_err(CatalogError::from)?))
+}
+
+/// Its changes are believed only if nobody else has attached the image since: each attach leaves its mark in the header.
+fn with_changes(volume: Volume, header: &mut UnlockedHeader, paths: &VolumePaths) -> Result<Volume, DaemonError> {
+    let known = header.superblock().sequence;
+    let opened =
+        host::boot_id().and_then(|boot_id| ChangeMap::open(&paths.changes(), volume.chunk_count(), known, boot_id));
+    header.update(|_| {}).map_err(DaemonError::io("write the header"))?;
+    let opened = opened.and_then(|changes| changes.follow_header(header.superblock().sequence).map(|()| changes));
+    match opened {
+        Ok(changes) => Ok(volume.with_changes(changes)),
+        Err(error) => {
+            let (id, path) = (paths.id(), paths.changes());
+            tracing::warn!("the next snapshot of volume {id} will read all of it: {}: {error}", path.display());
+            Ok(volume)
+        }
+    }
 }
 
 /// From here on there is something to take down again: [`Attached::tear_down`].

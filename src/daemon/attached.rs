@@ -5,14 +5,21 @@ use std::sync::{Arc, Mutex, Weak};
 
 use jiff::Timestamp;
 
+use super::companion::Companion;
 use super::control::LiveStatus;
 use super::error::DaemonError;
-use crate::catalog::{UnlockedHeader, VolumePaths};
-use crate::format::FileSystemState;
+use super::footprint::Footprint;
+use super::options::AttachOptions;
+use super::report::Report;
+use super::snapshot::{Snapshots, Subject};
+use crate::catalog::{UnlockedHeader, VolumeGrant, VolumePaths};
+use crate::format::{FileSystemState, RevocationPolicy};
 use crate::fuse::FuseServer;
+use crate::host::ancestors;
 use crate::host::loop_device::LoopDevice;
+use crate::revocation::events::VolumeState;
 use crate::revocation::{Revocation, Verification};
-use crate::secret::Protection;
+use crate::secret::{ChangeDetectionKey, Protection};
 use crate::store::Store;
 use crate::volume::{Phase, Volume};
 
@@ -28,6 +35,21 @@ pub(super) struct Attached {
     pub(super) dir: Option<PathBuf>,
     pub(super) protection: Protection,
     pub(super) refused: Vec<String>,
+    pub(super) report: Report,
+    /// What it has on the host, once it serves.
+    pub(super) footprint: Footprint,
+    pub(super) snapshots: Arc<Snapshots>,
+    change_detection: Arc<ChangeDetectionKey>,
+    /// Watches this process, from the moment that it serves.
+    pub(super) companion: Option<Companion>,
+}
+
+/// A volume whose key was unwrapped, before anything of it is shown.
+pub(super) struct Opened {
+    pub(super) volume: Arc<Volume>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) header: UnlockedHeader,
+    pub(super) change_detection: ChangeDetectionKey,
 }
 
 /// What the tasks beside the main thread see of it.
@@ -37,6 +59,10 @@ pub(super) struct Shared {
     pub(super) verification: Arc<Mutex<Verification>>,
     /// The volume's directory.
     pub(super) dir: PathBuf,
+    pub(super) snapshots: Arc<Snapshots>,
+    pub(super) subject: Subject,
+    pub(super) exit_code: fn(&DaemonError) -> u8,
+    policy: RevocationPolicy,
     /// Set once.
     pub(super) revocation: Mutex<Option<Revocation>>,
     status: LiveStatus,
@@ -45,31 +71,79 @@ pub(super) struct Shared {
 impl Attached {
     pub(super) fn new(
         paths: &VolumePaths,
-        volume: Arc<Volume>,
-        store: Arc<dyn Store>,
-        header: UnlockedHeader,
+        opened: Opened,
+        report: Report,
         protection: Protection,
         refused: Vec<String>,
     ) -> Self {
-        Self { paths: paths.clone(), volume, store, header, fuse: None, device: None, dir: None, protection, refused }
+        let Opened { volume, store, header, change_detection } = opened;
+        Self {
+            paths: paths.clone(),
+            volume,
+            store,
+            header,
+            snapshots: Arc::default(),
+            change_detection: Arc::new(change_detection),
+            fuse: None,
+            device: None,
+            dir: None,
+            protection,
+            refused,
+            report,
+            footprint: Footprint::of(paths),
+            companion: None,
+        }
     }
 
     /// Durable in both copies of the header on return.
     pub(super) fn record_file_system(&mut self, state: FileSystemState) -> Result<(), DaemonError> {
-        self.header.update(|superblock| superblock.file_system = state).map_err(DaemonError::io("write the header"))
+        self.header.update(|superblock| superblock.file_system = state).map_err(DaemonError::io("write the header"))?;
+        if let Some(changes) = self.volume.changes()
+            && let Err(error) = changes.follow_header(self.header.superblock().sequence)
+        {
+            tracing::warn!("the next snapshot of volume {} will read all of it: {error}", self.paths.id());
+        }
+        Ok(())
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
+    /// What it has on the host by now.
+    pub(super) fn note_footprint(&mut self, options: &AttachOptions) {
+        self.footprint = Footprint {
+            keep_processes: options.keep_processes,
+            spared: ancestors(),
+            on_event: options.on_event.clone(),
+            ..Footprint::of(&self.paths)
+        };
+        self.footprint.write(&self.paths);
+    }
+
+    pub(super) fn shared(&self, options: &AttachOptions, grant: Option<&VolumeGrant>) -> Arc<Shared> {
         let text = |path: &Path| path.display().to_string();
+        let superblock = self.header.superblock();
         Arc::new(Shared {
+            exit_code: options.exit_code,
+            snapshots: Arc::clone(&self.snapshots),
+            subject: Subject {
+                paths: self.paths.clone(),
+                database_id: superblock.database_id.clone(),
+                file_system: superblock.file_system,
+                size_bytes: superblock.geometry.size_bytes(),
+                dir: self.dir.clone(),
+                devices: self.device.iter().filter_map(|device| device.device_number().ok()).collect(),
+                kms_profile: options.kms_profile.clone(),
+                grant_token: grant.map(|grant| grant.token.clone()),
+                change_detection: Arc::clone(&self.change_detection),
+            },
             volume: Arc::downgrade(&self.volume),
             verification: Verification::verified_now(),
+            policy: superblock.revocation_policy,
             revocation: Mutex::default(),
             dir: self.paths.dir().to_owned(),
             status: LiveStatus {
                 state: "in-use".to_owned(),
                 since: Timestamp::now(),
                 cause: None,
+                detail: None,
                 pid: std::process::id(),
                 mount_point: self.dir.as_deref().map(text),
                 device: self.device.as_ref().map(|device| text(&device.path())),
@@ -84,6 +158,10 @@ impl Attached {
 }
 
 impl Shared {
+    pub(super) fn note_revocation(&self, revocation: &Revocation) {
+        *self.revocation.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(revocation.clone());
+    }
+
     /// As it stands now.
     pub(super) fn status(&self) -> LiveStatus {
         let mut status = self.status.clone();
@@ -105,6 +183,14 @@ impl Shared {
         }
         if let Some(revocation) = &*self.revocation.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
             status.cause = Some(revocation.cause.to_string());
+            status.detail = Some(revocation.detail());
+            status.state = match revocation.state(self.policy) {
+                // Not before this process is gone.
+                VolumeState::Available => VolumeState::InUse,
+                state => state,
+            }
+            .as_str()
+            .to_owned();
         }
         status
     }

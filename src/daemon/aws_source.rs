@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use kms_client::{AwsKms, GrantToken, KmsError, Login, Patience};
 
 use crate::host::listener;
-use crate::revocation::KmsSource;
+use crate::revocation::{KmsSource, Trust};
 
 /// Makes a fresh client each time: a denial is confirmed over connections of its own.
 pub(super) struct AwsSource {
@@ -22,15 +22,15 @@ impl KmsSource for AwsSource {
 
     /// TLS proves who answers. Without it only a listener on this very host that belongs to root or to us is believed:
     /// any other user could take the port of a local KMS that is down, and end every volume with one answer.
-    fn may_revoke(&self, client: &AwsKms) -> bool {
+    fn trust(&self, client: &AwsKms) -> Trust {
         let endpoint = client.endpoint();
         if endpoint.starts_with("https://") {
-            return true;
+            return Trust::Proven;
         }
         let ours = [0, rustix::process::geteuid().as_raw()];
         match loopback(endpoint).map(listener::uids) {
-            Some(Ok(uids)) => !uids.is_empty() && uids.iter().all(|uid| ours.contains(uid)),
-            Some(Err(_)) | None => false,
+            Some(Ok(uids)) if !uids.is_empty() && uids.iter().all(|uid| ours.contains(uid)) => Trust::ThisHost,
+            _ => Trust::Nobody,
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::SnapshotOrder;
 use crate::catalog::VolumePaths;
+use crate::snapshot::SnapshotHeader;
 
 /// Raised when a question or an answer changes its meaning.
 pub(super) const PROTOCOL_VERSION: u32 = 1;
@@ -18,6 +20,9 @@ const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Unmounting a database's file system writes back all that is dirty.
 const DETACH_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How often a command hears how far it is.
+pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// No question is longer.
 pub(super) const MAX_LINE_BYTES: u64 = 64 << 10;
@@ -31,7 +36,7 @@ pub(super) struct Request {
     pub command: Command,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Command {
     Status,
@@ -39,6 +44,9 @@ pub enum Command {
     Detach {
         force: bool,
     },
+    /// Answered with [`Reply::SnapshotProgress`] until it ends. The command stays connected, or it is given up; further lines from
+    /// it are new credentials for the store, [`super::S3Order`].
+    Snapshot(Box<SnapshotOrder>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,6 +66,25 @@ pub enum Reply {
     Failed {
         message: String,
     },
+    SnapshotProgress(SnapshotProgress),
+    SnapshotTaken {
+        header: Box<SnapshotHeader>,
+        /// What was read of the volume for it.
+        read_bytes: u64,
+    },
+    SnapshotFailed {
+        message: String,
+        /// For the command.
+        exit_code: u8,
+    },
+}
+
+/// How far a snapshot is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct SnapshotProgress {
+    pub done_bytes: u64,
+    /// 0: the moment is not held yet.
+    pub wanted_bytes: u64,
 }
 
 /// What only the daemon knows of its volume.
@@ -66,6 +93,8 @@ pub struct LiveStatus {
     pub state: String,
     pub since: Timestamp,
     pub cause: Option<String>,
+    /// AWS's own words, once the key is revoked.
+    pub detail: Option<String>,
     pub pid: u32,
     pub mount_point: Option<String>,
     pub device: Option<String>,
@@ -85,36 +114,88 @@ pub enum ControlError {
     /// No daemon listens: the volume is not attached.
     #[error("no daemon answers at the control socket")]
     NotAttached,
+    /// It ended before it answered, and none listens any more.
+    #[error("the daemon ended before it answered")]
+    Ended,
     #[error("the daemon's control socket failed: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Asks the daemon of a volume and waits for its answer.
-pub fn ask(paths: &VolumePaths, command: Command) -> Result<Reply, ControlError> {
-    let mut stream = match UnixStream::connect(paths.control_socket()) {
-        Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            return Err(ControlError::NotAttached);
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let deadline = match command {
-        Command::Status => STATUS_DEADLINE,
-        Command::Detach { .. } => DETACH_DEADLINE,
-    };
-    stream.set_read_timeout(Some(deadline))?;
-    stream.set_write_timeout(Some(STATUS_DEADLINE))?;
-    let mut line = serde_json::to_vec(&Request { version: PROTOCOL_VERSION, dir: paths.dir().to_owned(), command })
-        .map_err(io::Error::from)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    if answer.is_empty() {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+impl ControlError {
+    /// Nobody serves the volume, as far as this socket tells.
+    pub fn is_nobody(&self) -> bool {
+        matches!(self, Self::NotAttached | Self::Ended)
     }
-    match serde_json::from_str(&answer).map_err(io::Error::from)? {
-        Reply::AnotherRoot { pid, dir } => Err(ControlError::AnotherRoot { pid, dir }),
-        reply => Ok(reply),
+
+    /// Somebody served the volume, and went away in the middle of it.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Io(error) if is_end(error))
+    }
+}
+
+/// Asks the daemon of a volume and waits for its answer. One that dies meanwhile is waited for until it is gone.
+pub fn ask(paths: &VolumePaths, command: &Command) -> Result<Reply, ControlError> {
+    let mut dying_until = None;
+    loop {
+        match Conversation::begin(paths, command).and_then(|mut conversation| conversation.hear()) {
+            Err(ControlError::Io(error))
+                if is_end(&error)
+                    && Instant::now() < *dying_until.get_or_insert_with(|| Instant::now() + STATUS_DEADLINE) => {}
+            Err(ControlError::NotAttached) if dying_until.is_some() => return Err(ControlError::Ended),
+            answer => return answer,
+        }
+    }
+}
+
+/// The other end is closed: by the kernel, since a daemon in good order answers first.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
+/// A question whose answer has several parts. When it is dropped the daemon gives up what it does for it.
+pub struct Conversation(BufReader<UnixStream>);
+
+impl Conversation {
+    pub fn begin(paths: &VolumePaths, command: &Command) -> Result<Self, ControlError> {
+        let stream = match UnixStream::connect(paths.control_socket()) {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                return Err(ControlError::NotAttached);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        stream.set_read_timeout(match command {
+            Command::Status => Some(STATUS_DEADLINE),
+            Command::Detach { .. } => Some(DETACH_DEADLINE),
+            // A part of the answer comes every PROGRESS_INTERVAL.
+            Command::Snapshot(_) => Some(STATUS_DEADLINE),
+        })?;
+        stream.set_write_timeout(Some(STATUS_DEADLINE))?;
+        let mut conversation = Self(BufReader::new(stream));
+        conversation.say(&Request {
+            version: PROTOCOL_VERSION,
+            dir: paths.dir().to_owned(),
+            command: command.clone(),
+        })?;
+        Ok(conversation)
+    }
+
+    pub fn say(&mut self, message: &impl Serialize) -> Result<(), ControlError> {
+        let mut line = zeroize::Zeroizing::new(serde_json::to_vec(message).map_err(io::Error::from)?);
+        line.push(b'\n');
+        Ok(self.0.get_mut().write_all(&line)?)
+    }
+
+    pub fn hear(&mut self) -> Result<Reply, ControlError> {
+        let mut answer = String::new();
+        self.0.read_line(&mut answer)?;
+        if answer.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        match serde_json::from_str(&answer).map_err(io::Error::from)? {
+            Reply::AnotherRoot { pid, dir } => Err(ControlError::AnotherRoot { pid, dir }),
+            reply => Ok(reply),
+        }
     }
 }

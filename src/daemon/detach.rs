@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::attached::Attached;
 use super::error::DaemonError;
 use super::holders;
+use crate::catalog::VolumePaths;
 use crate::host::fuse_connection::FuseConnection;
 use crate::host::mounts::{self, Mounts};
 use crate::host::{DeviceNumber, HostError};
@@ -61,6 +62,7 @@ impl Attached {
     /// Takes down whatever is up, as far as it goes: the end of a detach, after a failed attach, or when somebody took
     /// the mount of the image away.
     pub(super) fn tear_down(&mut self) {
+        self.snapshots.cancel();
         let warn = |result: Result<(), HostError>| {
             if let Err(error) = result {
                 tracing::warn!("{error}");
@@ -78,9 +80,22 @@ impl Attached {
         if let Err(error) = self.volume.sync() {
             tracing::error!("volume {}: {error}", self.paths.id());
         }
+        self.close_changes();
         let reason = "it is not attached".to_owned();
         self.volume.end(Ended { phase: Phase::Detached, reason, at: Timestamp::now() });
-        self.forget_runtime_files();
+        forget_runtime_files(&self.paths);
+        if let Some(companion) = self.companion.take() {
+            companion.dismiss();
+        }
+    }
+
+    /// After the last write: from then on it is believed after a reboot, too.
+    fn close_changes(&self) {
+        if let Some(changes) = self.volume.changes()
+            && let Err(error) = changes.close()
+        {
+            tracing::warn!("the next snapshot of volume {} will read all of it: {error}", self.paths.id());
+        }
     }
 
     /// Lazily, so that it works while somebody still has the image open; who has, gets errors from then on.
@@ -116,11 +131,12 @@ impl Attached {
     pub(super) fn mount_is_gone(&self) -> bool {
         self.fuse.as_ref().is_some_and(crate::fuse::FuseServer::has_ended)
     }
+}
 
-    pub(super) fn forget_runtime_files(&self) {
-        // Only names: the next attach makes them anew.
-        let _ = fs::remove_file(self.paths.control_socket());
-        let _ = fs::remove_file(self.paths.attach_link());
-        let _ = fs::remove_dir(self.paths.mount_point());
-    }
+/// Only names: the next attach makes them anew.
+pub(super) fn forget_runtime_files(paths: &VolumePaths) {
+    let _ = fs::remove_file(paths.footprint());
+    let _ = fs::remove_file(paths.control_socket());
+    let _ = fs::remove_file(paths.attach_link());
+    let _ = fs::remove_dir(paths.mount_point());
 }

@@ -26,6 +26,10 @@ pub enum DaemonError {
     /// The key was revoked while the volume was served.
     #[error("{0}")]
     BecameTerminal(String),
+
+    /// KMS has not confirmed the key for longer than the operator allows.
+    #[error("{0}")]
+    Stopped(String),
 }
 
 impl DaemonError {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::error::DaemonError;
 use crate::catalog::CatalogError;
 use crate::format::VolumeId;
+use crate::host::ending::end;
 use crate::host::loop_device::LoopDevice;
-use crate::host::processes::{Holder, end, holders_of, seers_of};
+use crate::host::processes::{Holder, holders_of, seers_of};
 use crate::host::{DeviceNumber, HostError};
 
 /// From SIGTERM to SIGKILL: a database needs a moment to stop in good order.

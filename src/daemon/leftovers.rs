@@ -1,17 +1,20 @@
-//! What a daemon that was killed leaves: a dead FUSE mount, a loop device on its image, a file system on that, and
-//! processes that still hold files there. The next attach clears it before anything else.
+//! What a daemon and its companion left when both are gone: a dead FUSE mount, a loop device on its image, a file system on
+//! that, and processes that still hold files there. The next command takes it away before anything else.
 
-use super::control::{self, Command, ControlError, Reply};
+use super::companion;
+use super::control::{self, Command, Reply};
+use super::detach::forget_runtime_files;
 use super::error::DaemonError;
-use super::holders;
+use super::footprint::Footprint;
+use super::remains::Remains;
+use super::report::Report;
 use crate::catalog::{CatalogError, VolumePaths};
-use crate::host::fuse_connection::FuseConnection;
-use crate::host::loop_device::LoopDevice;
-use crate::host::mounts::{self, Mounts};
+use crate::revocation::Purge;
+use crate::revocation::events::RecordedBy;
 use crate::store::{FileStore, StoreError};
 
-/// Clears what a killed daemon left of a volume that nobody serves; whether there was anything. Busy when the volume is
-/// served, or when processes still hold the dead file system and `force` is not given.
+/// Takes away what is left of a volume that nobody serves; whether there was anything. Busy when the volume is served, or
+/// when something stays. Processes that were to be kept are ended with `force` only.
 pub fn clear_leftovers(paths: &VolumePaths, force: bool) -> Result<bool, DaemonError> {
     let _lock = match FileStore::open(&paths.backing()) {
         Err(StoreError::Busy { .. }) => return Err(CatalogError::Busy(who_is_attached(paths)).into()),
@@ -21,48 +24,57 @@ pub fn clear_leftovers(paths: &VolumePaths, force: bool) -> Result<bool, DaemonE
     clear(paths, force)
 }
 
+/// For a command that only looks: finishes what a daemon and its companion could not, if there is anything.
+pub fn finish_interrupted(paths: &VolumePaths) {
+    if !paths.footprint().exists() || !control::ask(paths, &Command::Status).is_err_and(|error| error.is_nobody()) {
+        return;
+    }
+    if let Err(error) = clear_leftovers(paths, false) {
+        tracing::warn!("{error}");
+    }
+}
+
 /// Call with the image locked: whoever served it is gone.
 pub(super) fn clear(paths: &VolumePaths, force: bool) -> Result<bool, DaemonError> {
-    let connection = FuseConnection::at(&paths.mount_point())?;
-    let devices = LoopDevice::backed_by(&paths.image())?;
-    if connection.is_none() && devices.is_empty() {
-        return Ok(false);
-    }
     // The image is locked, so a daemon that answers serves another one: it is alive, and nothing here is left over.
-    match control::ask(paths, Command::Status) {
-        Err(ControlError::NotAttached) => {}
+    match control::ask(paths, &Command::Status) {
+        Err(error) if error.is_nobody() => {}
         Err(error) => return Err(CatalogError::Busy(error.to_string()).into()),
         Ok(_) => return Err(CatalogError::Busy(who_is_attached(paths)).into()),
     }
+    companion::wait_until_gone(paths)?;
+    let mut footprint = Footprint::read(paths).unwrap_or_else(|| Footprint::of(paths));
+    if footprint.is_nothing() {
+        return Ok(false);
+    }
+    footprint.keep_processes &= !force;
+    let report = Report::start(paths, footprint.on_event.as_deref(), RecordedBy::Command)?;
+    let mut purge = Purge::begin();
+    let mut remains = Remains::new(footprint, None);
+    if remains.is_nothing() {
+        forget_runtime_files(paths);
+        return Ok(false);
+    }
     tracing::warn!("volume {}: clearing what a daemon that was killed left mounted", paths.id());
-    // First, so that nothing below waits for a daemon that is gone.
-    if let Some(Err(error)) = connection.as_ref().map(FuseConnection::abort) {
-        // Without root the control file system may be out of reach. The daemon is gone, so the connection is dead.
-        tracing::warn!("{error}");
+    purge.take_away(&mut remains);
+    report.daemon_died(paths, &purge, remains.left());
+    report.finish();
+    if !remains.left().is_empty() {
+        let (id, left) = (paths.id(), remains.left().join("; "));
+        let message = format!(
+            "volume {id} is busy: a daemon that was killed left something that stays: {left}. Stop what \
+                               holds it, or end it with --force"
+        );
+        return Err(CatalogError::Busy(message).into());
     }
-    for device in &devices {
-        clear_file_systems(paths, device, force)?;
-        holders::clear_device(paths.id(), device)?;
-    }
-    if let Some(connection) = &connection {
-        connection.unmount()?;
-    }
+    forget_runtime_files(paths);
     Ok(true)
-}
-
-fn clear_file_systems(paths: &VolumePaths, device: &LoopDevice, force: bool) -> Result<(), DaemonError> {
-    let number = device.device_number()?;
-    for mount in Mounts::read()?.of_device(number) {
-        holders::release(paths.id(), &mount.mount_point, &[number], force)?;
-        mounts::unmount(&mount.mount_point)?;
-    }
-    Ok(())
 }
 
 /// Why the image's lock could not be had.
 pub(super) fn who_is_attached(paths: &VolumePaths) -> String {
     let id = paths.id();
-    match control::ask(paths, Command::Status) {
+    match control::ask(paths, &Command::Status) {
         Ok(Reply::Status(status)) => {
             format!("volume {id} is attached already, by pid {}; `envol detach {id}` ends that", status.pid)
         }

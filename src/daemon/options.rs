@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::error::DaemonError;
 use crate::format::FileSystemKind;
 use crate::revocation::GuardianOptions;
+use crate::store::CacheMode;
 
 /// Checked as far as that goes without the volume.
 #[derive(Clone, Debug)]
@@ -19,5 +21,12 @@ pub struct AttachOptions {
     /// End the processes that hold on to what a killed daemon left mounted.
     pub force: bool,
     pub kms_profile: Option<String>,
+    pub cache: CacheMode,
+    /// Do not end the processes that use the volume when it ends.
+    pub keep_processes: bool,
     pub guardian: GuardianOptions,
+    /// Of a failure that a command is told of, as that command exits with it.
+    pub exit_code: fn(&DaemonError) -> u8,
+    /// A URL or a command line that is told of each event: [`crate::revocation::events::HookTarget`].
+    pub on_event: Option<String>,
 }

@@ -2,26 +2,30 @@
 //! ends the volume, and may then block without holding up the watch.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{fs, io};
 
 use kms_client::{Answer, Login};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use zeroize::Zeroize;
 
 use super::attached::{Attached, Shared};
 use super::aws_source::AwsSource;
 use super::control::{Command, MAX_LINE_BYTES, PROTOCOL_VERSION, Reply, Request};
 use super::error::DaemonError;
 use super::options::AttachOptions;
-use crate::catalog::{VolumeGrant, VolumePaths, terminal_record, write_terminal_record};
-use crate::revocation::{KeyGuardian, Revocation};
+use super::terminal::{self, CutOff};
+use crate::catalog::{VolumeGrant, VolumePaths};
+use crate::format::RevocationPolicy;
+use crate::revocation::{Heartbeat, KeyGuardian, Lease};
 use crate::store::Store;
-use crate::volume::{Ended, Phase};
+use crate::volume::Volume;
 
 /// How often to look whether somebody took the image's mount away.
 const MOUNT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,7 +34,7 @@ const MOUNT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const LAST_ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 
 enum Event {
-    Revoked(Box<Revocation>),
+    Revoked(Box<CutOff>),
     Detach(DetachRequest),
     Signal,
 }
@@ -58,6 +62,9 @@ pub(super) fn serve(
         attached.tear_down();
         return Err(error);
     }
+    attached.note_footprint(options);
+    attached.keep_companion();
+    attached.report.attached(&attached);
     super::readiness::ready(&attached.paths);
     let outcome = wait_for_the_end(attached, &events);
     // A probe may still wait for a name server; nothing depends on it any more.
@@ -68,13 +75,18 @@ pub(super) fn serve(
 fn wait_for_the_end(mut attached: Attached, events: &Receiver<Event>) -> Result<(), DaemonError> {
     loop {
         match events.recv_timeout(MOUNT_CHECK_INTERVAL) {
-            Ok(Event::Revoked(revocation)) => {
-                let message = attached.purge(&revocation);
-                return Err(DaemonError::BecameTerminal(message));
+            Ok(Event::Revoked(cut_off)) => return Err(attached.purge(*cut_off)),
+            Ok(Event::Detach(request)) if !request.force && attached.snapshots.is_running() => {
+                let id = attached.paths.id();
+                let message = format!(
+                    "a snapshot of volume {id} is being taken; wait for it, or detach with --force, which gives it up"
+                );
+                let _ = request.reply.send(Reply::Busy { message });
             }
             Ok(Event::Detach(request)) => match attached.detach(request.force) {
                 Err(error) if attached.is_up() => drop(request.reply.send(refusal(&error))),
                 outcome => {
+                    attached.report.detached(&outcome);
                     // The image's lock goes with it: once answered, the volume can be attached again.
                     drop(attached);
                     let reply = outcome.as_ref().map_or_else(refusal, |()| Reply::Detached);
@@ -85,14 +97,19 @@ fn wait_for_the_end(mut attached: Attached, events: &Receiver<Event>) -> Result<
             },
             Ok(Event::Signal) => match attached.detach(false) {
                 Err(error) if attached.is_up() => tracing::error!("asked to end, but serving goes on: {error}"),
-                outcome => return outcome,
+                outcome => {
+                    attached.report.detached(&outcome);
+                    return outcome;
+                }
             },
             Err(RecvTimeoutError::Timeout) if attached.mount_is_gone() => {
                 attached.tear_down();
                 let source = io::Error::other("somebody unmounted the image");
-                return Err(DaemonError::Io { action: "serve any longer", source });
+                let outcome = Err(DaemonError::Io { action: "serve any longer", source });
+                attached.report.detached(&outcome);
+                return outcome;
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => attached.keep_companion(),
             Err(RecvTimeoutError::Disconnected) => unreachable!("the caller holds a sender"),
         }
     }
@@ -110,7 +127,7 @@ fn start_tasks(
     grant: Option<VolumeGrant>,
     events: &Sender<Event>,
 ) -> Result<(), DaemonError> {
-    let shared = attached.shared();
+    let shared = attached.shared(options, grant.as_ref());
     let _in_runtime = runtime.enter();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind).map_err(DaemonError::io("handle signals"))?;
@@ -122,6 +139,13 @@ fn start_tasks(
 
     let superblock = attached.header.superblock();
     let region = Some(superblock.kms_key.region().to_owned());
+    let probes = Arc::default();
+    let heartbeat = Heartbeat {
+        probe_interval: options.guardian.probe_interval,
+        probes: Arc::clone(&probes),
+        lease: Box::new(Watched(Weak::clone(&shared.volume))),
+    };
+    let report = attached.report.clone();
     let guardian = KeyGuardian {
         source: AwsSource {
             login: Login { profile: options.kms_profile.clone(), region },
@@ -132,41 +156,55 @@ fn start_tasks(
         canary_context: superblock.database_id.canary_context(&superblock.volume_id),
         options: options.guardian,
         verification: Arc::clone(&shared.verification),
+        probes,
+        transitions: Box::new(move |transition| report.transition(&transition)),
     };
-    let store = Arc::downgrade(&attached.store);
-    runtime.spawn(watch(guardian, grant, shared, store, attached.paths.clone(), events.clone()));
+    let watch = Watch {
+        grant,
+        shared,
+        store: Arc::downgrade(&attached.store),
+        policy: superblock.revocation_policy,
+        paths: attached.paths.clone(),
+        events: events.clone(),
+    };
+    runtime.spawn(async move { heartbeat.beat().await });
+    runtime.spawn(async move { watch.until_revoked(guardian).await });
     Ok(())
 }
 
-/// From the answer of KMS to a volume without a key, and the record of it on disk, nothing else comes between.
-async fn watch(
-    guardian: KeyGuardian<AwsSource>,
+/// The volume, as the heartbeat knows it: weak, so that its end does not wait for a task.
+struct Watched(Weak<Volume>);
+
+impl Lease for Watched {
+    fn extend(&self, duration: Duration) {
+        if let Some(volume) = self.0.upgrade() {
+            volume.watched_for(duration);
+        }
+    }
+}
+
+/// What the verdict of the guardian is carried out on.
+struct Watch {
     grant: Option<VolumeGrant>,
     shared: Arc<Shared>,
     store: Weak<dyn Store>,
+    policy: RevocationPolicy,
     paths: VolumePaths,
     events: Sender<Event>,
-) {
-    let mut revocation = guardian.watch().await;
-    if let (Some(grant), Answer::AccessDenied) = (grant, revocation.answer.answer) {
-        // Before AWS's own words: of those the record on disk holds only the beginning.
-        revocation.answer.message = format!("{}: {}", grant.doubt(), revocation.answer.message);
-    }
-    *shared.revocation.lock().unwrap_or_else(PoisonError::into_inner) = Some(revocation.clone());
-    if let Some(volume) = shared.volume.upgrade() {
-        volume.end(Ended { phase: Phase::Terminal, reason: revocation.cause.to_string(), at: revocation.at });
-    }
-    tracing::error!("volume {} is terminal: {}: {}", paths.id(), revocation.cause, revocation.answer);
-    if let Some(store) = store.upgrade() {
-        let answer = &revocation.answer;
-        let detail = format!("{}: {}", answer.code.as_deref().unwrap_or("no code"), answer.message);
-        let record =
-            terminal_record(paths.id(), revocation.cause, revocation.at, &detail, answer.request_id.as_deref());
-        if let Err(error) = write_terminal_record(&*store, &record) {
-            tracing::error!("volume {}: the record that it is terminal could not be written: {error}", paths.id());
+}
+
+impl Watch {
+    /// From the answer of KMS to a volume without a key, and the record of it on disk, nothing else comes between.
+    async fn until_revoked(self, guardian: KeyGuardian<AwsSource>) {
+        let mut revocation = guardian.watch().await;
+        if let (Some(grant), Answer::AccessDenied) = (&self.grant, revocation.answer.answer) {
+            // Before AWS's own words: of those the record on disk holds only the beginning.
+            revocation.answer.message = format!("{}: {}", grant.doubt(), revocation.answer.message);
         }
+        let (volume, store) = (self.shared.volume.upgrade(), self.store.upgrade());
+        let cut_off = terminal::cut_off(revocation, self.policy, &self.shared, volume.as_deref(), store, &self.paths);
+        let _ = self.events.send(Event::Revoked(Box::new(cut_off)));
     }
-    let _ = events.send(Event::Revoked(Box::new(revocation)));
 }
 
 fn listen(paths: &VolumePaths) -> io::Result<UnixListener> {
@@ -198,10 +236,11 @@ async fn answer(stream: UnixStream, shared: Arc<Shared>, events: Sender<Event>) 
     }
 }
 
-async fn try_answer(stream: UnixStream, shared: &Shared, events: &Sender<Event>) -> io::Result<()> {
+async fn try_answer(stream: UnixStream, shared: &Arc<Shared>, events: &Sender<Event>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
     let mut line = String::new();
-    BufReader::new(reader.take(MAX_LINE_BYTES)).read_line(&mut line).await?;
+    (&mut reader).take(MAX_LINE_BYTES).read_line(&mut line).await?;
     let failed = |message: String| Reply::Failed { message };
     let (_written_sender, written) = mpsc::channel();
     let reply = match serde_json::from_str::<Request>(&line) {
@@ -218,10 +257,19 @@ async fn try_answer(stream: UnixStream, shared: &Shared, events: &Sender<Event>)
             let _ = events.send(Event::Detach(DetachRequest { force, reply, written }));
             answered.await.unwrap_or_else(|_| failed("the volume ended otherwise meanwhile".to_owned()))
         }
+        Ok(Request { command: Command::Snapshot(order), .. }) => {
+            super::snapshot::converse(shared, *order, &mut reader, &mut writer).await?
+        }
         Err(error) => failed(format!("not a request: {error}")),
     };
-    let mut json = serde_json::to_vec(&reply)?;
-    json.push(b'\n');
-    writer.write_all(&json).await?;
+    line.zeroize();
+    send(&mut writer, &reply).await?;
     writer.shutdown().await
+}
+
+/// One line.
+pub(super) async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
+    let mut json = serde_json::to_vec(reply)?;
+    json.push(b'\n');
+    writer.write_all(&json).await
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kms_client::{EncryptionContext, Kms, KmsError, KmsKeyArn, KmsKeyId, WrappedKey};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::decision::{Verdict, decide};
-use crate::format::Cause;
+use super::events::VolumeState;
+use super::heartbeat::Probes;
+use crate::format::{Cause, RevocationPolicy};
 
 /// The first pause after KMS did not answer; doubled each time, and never longer than the probe interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -23,8 +25,19 @@ pub trait KmsSource: Send + Sync {
 
     fn connect(&self) -> impl Future<Output = Result<Self::Client, KmsError>> + Send;
 
-    /// Whether a no from this client may end a volume. Asked after the no was heard.
-    fn may_revoke(&self, client: &Self::Client) -> bool;
+    /// How far a no from this client is believed. Asked after the no was heard.
+    fn trust(&self, client: &Self::Client) -> Trust;
+}
+
+/// Who may have answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Anybody: not believed.
+    Nobody,
+    /// A process of ours or root's on this host, over plain http: enough to end a volume, not to destroy it.
+    ThisHost,
+    /// TLS proved who.
+    Proven,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,15 +45,47 @@ pub struct GuardianOptions {
     pub probe_interval: Duration,
     /// The time within which the answers that confirm a denial are asked for.
     pub confirm_denial: Duration,
+    /// Serving ends when KMS has not confirmed the key for so long; never, without.
+    pub max_unverified: Option<Duration>,
 }
 
-/// The final no.
+/// The final no; or, with [`Cause::Unverified`], no answer for longer than the operator allows, which is nobody's decision
+/// about the key.
 #[derive(Clone, Debug)]
 pub struct Revocation {
     pub cause: Cause,
+    pub trust: Trust,
     /// AWS's own words, with the request id.
     pub answer: KmsError,
     pub at: Timestamp,
+}
+
+impl Revocation {
+    /// What the volume is from then on.
+    pub fn state(&self, policy: RevocationPolicy) -> VolumeState {
+        match (self.cause, policy) {
+            // Nobody decided anything.
+            (Cause::Unverified, _) => VolumeState::Available,
+            (_, RevocationPolicy::Recoverable { .. }) => VolumeState::Recoverable,
+            (_, RevocationPolicy::Terminal | RevocationPolicy::Erase) => VolumeState::Terminal,
+        }
+    }
+
+    /// AWS's code and message.
+    pub fn detail(&self) -> String {
+        format!("{}: {}", self.answer.code.as_deref().unwrap_or("no code"), self.answer.message)
+    }
+}
+
+/// What others should hear of while serving goes on.
+#[derive(Clone, Debug)]
+pub enum Transition {
+    /// KMS stopped confirming the key.
+    Unverified(KmsError),
+    /// It does again; it had not since then.
+    Verified(Timestamp),
+    /// KMS said no and, asked again, did not repeat it.
+    DenialNotConfirmed(KmsError),
 }
 
 /// When KMS last confirmed the key, and since when it has not.
@@ -61,6 +106,9 @@ pub struct KeyGuardian<S: KmsSource> {
     pub canary_context: EncryptionContext,
     pub options: GuardianOptions,
     pub verification: Arc<Mutex<Verification>>,
+    /// Shared with the [`super::Heartbeat`].
+    pub probes: Arc<Probes>,
+    pub transitions: Box<dyn Fn(Transition) + Send + Sync>,
 }
 
 impl Verification {
@@ -76,58 +124,105 @@ impl Verification {
 }
 
 impl<S: KmsSource> KeyGuardian<S> {
-    /// Returns when the key is revoked, and only then. Cancel by dropping.
+    /// Returns when serving must end, and only then. Cancel by dropping.
     pub async fn watch(&self) -> Revocation {
+        let mut last_yes = Instant::now();
         let mut client = None;
+        loop {
+            let limit = self.options.max_unverified.map(|most| last_yes + most);
+            let asking = self.ask_until_answered(&mut client);
+            let answer = match limit {
+                Some(limit) => timeout_at(limit, asking).await.ok(),
+                None => Some(asking.await),
+            };
+            match answer {
+                Some(Some(revocation)) => return revocation,
+                Some(None) => last_yes = Instant::now(),
+                None => return self.out_of_patience(),
+            }
+            let next = Instant::now() + jittered(self.options.probe_interval);
+            self.probes.wait_until(limit_of(next, last_yes, self.options.max_unverified)).await;
+        }
+    }
+
+    /// Asks until KMS says yes (`None`) or its no is final.
+    async fn ask_until_answered(&self, client: &mut Option<S::Client>) -> Option<Revocation> {
         let mut retry = FIRST_RETRY;
         loop {
-            let pause = match self.probe(&mut client).await {
+            let pause = match self.probe(client).await {
                 Ok(()) => {
-                    retry = FIRST_RETRY;
                     self.record_verified();
-                    self.options.probe_interval
+                    return None;
                 }
-                Err((Verdict::Revoked(cause), answer)) => return Revocation { cause, answer, at: Timestamp::now() },
-                Err((Verdict::Denied(cause), answer)) => match self.confirm(cause).await {
-                    Some(revocation) => return revocation,
+                Err(no @ No { verdict: Verdict::Revoked(cause), .. }) => return Some(no.into_revocation(cause)),
+                Err(no @ No { verdict: Verdict::Denied(cause), .. }) => match self.confirm(cause).await {
+                    Some(revocation) => return Some(revocation),
                     None => {
-                        self.record_unverified(&answer);
-                        FIRST_RETRY.min(self.options.probe_interval)
+                        (self.transitions)(Transition::DenialNotConfirmed(no.answer.clone()));
+                        self.record_unverified(&no.answer);
+                        FIRST_RETRY
                     }
                 },
-                Err((_, answer)) => {
+                Err(no) => {
                     // A connection that failed once is not trusted to work again.
-                    client = None;
-                    self.record_unverified(&answer);
-                    let pause = retry.min(self.options.probe_interval);
+                    *client = None;
+                    self.record_unverified(&no.answer);
+                    let pause = retry;
                     retry = retry.saturating_mul(2);
                     pause
                 }
             };
-            sleep(jittered(pause)).await;
+            let pause = jittered(pause.min(self.options.probe_interval));
+            retry = retry.min(self.options.probe_interval.max(FIRST_RETRY));
+            self.probes.wait_until(Instant::now() + pause).await;
         }
     }
 
-    async fn probe(&self, client: &mut Option<S::Client>) -> Result<(), (Verdict, KmsError)> {
+    fn out_of_patience(&self) -> Revocation {
+        let most = self.options.max_unverified.unwrap_or_default();
+        let last = self.verification.lock().unwrap_or_else(PoisonError::into_inner).last_error.clone();
+        let message = last.unwrap_or_else(|| "the last probe has no answer yet".to_owned());
+        let answer = KmsError {
+            operation: "Decrypt",
+            answer: kms_client::Answer::Unreachable,
+            code: None,
+            message: format!("not confirmed for {most:?}, which is the most that is allowed: {message}"),
+            request_id: None,
+        };
+        Revocation { cause: Cause::Unverified, trust: Trust::Nobody, answer, at: Timestamp::now() }
+    }
+
+    async fn probe(&self, client: &mut Option<S::Client>) -> Result<(), No> {
+        let began = self.probes.begin();
         let kms = match client.take() {
             Some(kms) => kms,
-            None => self.source.connect().await.map_err(|error| (decide(&error, None), error))?,
+            None => self.source.connect().await.map_err(|answer| No {
+                verdict: decide(&answer, None),
+                answer,
+                trust: Trust::Nobody,
+            })?,
         };
         let asked = kms.decrypt(&self.kms_key, &self.canary, &self.canary_context).await;
         let result = match asked {
-            Ok(_worthless_plaintext) => Ok(()),
-            Err(error) if error.answer == kms_client::Answer::InvalidState => {
-                let described = kms.describe_key(&KmsKeyId::from(&self.kms_key)).await;
-                Err((decide(&error, described.ok().map(|key| key.state).as_ref()), error))
+            Ok(_worthless_plaintext) => {
+                self.probes.answered_yes(began);
+                Ok(())
             }
-            Err(error) => Err((decide(&error, None), error)),
+            Err(error) => {
+                let described = match error.answer {
+                    kms_client::Answer::InvalidState => kms.describe_key(&KmsKeyId::from(&self.kms_key)).await.ok(),
+                    _ => None,
+                };
+                let verdict = decide(&error, described.map(|key| key.state).as_ref());
+                Err(No { verdict, answer: error, trust: self.source.trust(&kms) })
+            }
         };
-        let result = result.map_err(|(verdict, answer)| match verdict {
-            Verdict::Revoked(_) | Verdict::Denied(_) if !self.source.may_revoke(&kms) => {
-                tracing::warn!("whoever answered in the place of KMS is not believed: {answer}");
-                (Verdict::Unreachable, answer)
+        let result = result.map_err(|no| match no.verdict {
+            Verdict::Revoked(_) | Verdict::Denied(_) if no.trust == Trust::Nobody => {
+                tracing::warn!("whoever answered in the place of KMS is not believed: {}", no.answer);
+                No { verdict: Verdict::Unreachable, ..no }
             }
-            _ => (verdict, answer),
+            _ => no,
         });
         *client = Some(kms);
         result
@@ -140,20 +235,18 @@ impl<S: KmsSource> KeyGuardian<S> {
         for _ in 1..AGREEING_DENIALS {
             sleep(pause).await;
             match self.probe(&mut None).await {
-                Err((Verdict::Denied(again), answer)) if again == cause => last = Some(answer),
-                Err((Verdict::Revoked(cause), answer)) => {
-                    return Some(Revocation { cause, answer, at: Timestamp::now() });
-                }
+                Err(no @ No { verdict: Verdict::Denied(again), .. }) if again == cause => last = Some(no),
+                Err(no @ No { verdict: Verdict::Revoked(cause), .. }) => return Some(no.into_revocation(cause)),
                 _ => return None,
             }
         }
-        last.map(|answer| Revocation { cause, answer, at: Timestamp::now() })
+        last.map(|no| no.into_revocation(cause))
     }
 
     fn record_verified(&self) {
         let mut verification = self.verification.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(since) = verification.unverified_since.take() {
-            tracing::info!("KMS confirms the key again; it had not since {since}");
+            (self.transitions)(Transition::Verified(since));
         }
         verification.verified_at = Some(Timestamp::now());
         verification.last_error = None;
@@ -162,11 +255,28 @@ impl<S: KmsSource> KeyGuardian<S> {
     fn record_unverified(&self, answer: &KmsError) {
         let mut verification = self.verification.lock().unwrap_or_else(PoisonError::into_inner);
         if verification.unverified_since.is_none() {
-            tracing::warn!("KMS does not confirm the key; serving goes on: {answer}");
+            (self.transitions)(Transition::Unverified(answer.clone()));
             verification.unverified_since = Some(verification.verified_at.unwrap_or_else(Timestamp::now));
         }
         verification.last_error = Some(answer.to_string());
     }
+}
+
+/// An answer that was not a yes.
+struct No {
+    verdict: Verdict,
+    answer: KmsError,
+    trust: Trust,
+}
+
+impl No {
+    fn into_revocation(self, cause: Cause) -> Revocation {
+        Revocation { cause, trust: self.trust, answer: self.answer, at: Timestamp::now() }
+    }
+}
+
+fn limit_of(next: Instant, last_yes: Instant, most: Option<Duration>) -> Instant {
+    most.map_or(next, |most| next.min(last_yes + most))
 }
 
 /// A little early, never late, so that many volumes do not ask in step and the promised interval still holds.

@@ -11,7 +11,10 @@ use kms_client::{
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
-use super::{GuardianOptions, KeyGuardian, KmsSource, Revocation, Verdict, Verification, decide};
+use super::{
+    GuardianOptions, Heartbeat, KeyGuardian, KmsSource, Lease, Probes, Revocation, Transition, Trust, Verdict,
+    Verification, decide,
+};
 use crate::format::Cause;
 
 fn refusal(answer: Answer) -> KmsError {
@@ -68,8 +71,12 @@ const ARN: &str = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56e
 struct Script {
     answers: Arc<Mutex<VecDeque<Result<(), Answer>>>>,
     asked_at: Arc<Mutex<Vec<Instant>>>,
+    connected_at: Arc<Mutex<Vec<Instant>>>,
     state: Option<KeyState>,
     impostor: bool,
+    max_unverified: Option<Duration>,
+    probes: Arc<Probes>,
+    heard: Arc<Mutex<Vec<Transition>>>,
 }
 
 impl Script {
@@ -86,8 +93,14 @@ impl Script {
             options: GuardianOptions {
                 probe_interval: Duration::from_secs(10),
                 confirm_denial: Duration::from_secs(5),
+                max_unverified: self.max_unverified,
             },
             verification: Verification::verified_now(),
+            probes: Arc::clone(&self.probes),
+            transitions: {
+                let heard = Arc::clone(&self.heard);
+                Box::new(move |transition| heard.lock().unwrap().push(transition))
+            },
         }
     }
 
@@ -100,11 +113,12 @@ impl KmsSource for Script {
     type Client = Self;
 
     async fn connect(&self) -> Result<Self, KmsError> {
+        self.connected_at.lock().unwrap().push(Instant::now());
         Ok(self.clone())
     }
 
-    fn may_revoke(&self, _: &Self) -> bool {
-        !self.impostor
+    fn trust(&self, _: &Self) -> Trust {
+        if self.impostor { Trust::Nobody } else { Trust::ThisHost }
     }
 }
 
@@ -121,9 +135,12 @@ impl Kms for Script {
 
     async fn describe_key(&self, _: &KmsKeyId) -> Result<KeyDescription, KmsError> {
         match &self.state {
-            Some(state) => {
-                Ok(KeyDescription { arn: ARN.parse().unwrap(), state: state.clone(), wraps_data_keys: true })
-            }
+            Some(state) => Ok(KeyDescription {
+                arn: ARN.parse().unwrap(),
+                state: state.clone(),
+                wraps_data_keys: true,
+                aws_managed: false,
+            }),
             None => Err(refusal(Answer::Unreachable)),
         }
     }
@@ -185,6 +202,17 @@ async fn a_key_that_stays_enabled_is_never_revoked() {
     assert!(watch(&script).await.is_none());
     // Every ten seconds, a little early but not twice as often.
     assert!((60..=70).contains(&script.asked()), "{} probes in 600 s", script.asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_kept_as_long_as_it_works() {
+    let script = Script::default();
+    assert!(watch(&script).await.is_none());
+    assert_eq!(script.connected_at.lock().unwrap().len(), 1);
+
+    let script = Script::new([Ok(()), Err(Answer::Unreachable)]);
+    assert!(watch(&script).await.is_none());
+    assert_eq!(script.connected_at.lock().unwrap().len(), 2, "one that failed is not trusted again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,4 +283,63 @@ async fn a_no_from_an_impostor_is_no_answer() {
         let honest = Script::new(std::iter::repeat_n(Err(answer), 1000));
         assert!(watch(&honest).await.is_some(), "{answer:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn serving_ends_when_kms_is_silent_for_longer_than_allowed() {
+    let silent = || Script::new(std::iter::repeat_n(Err(Answer::Unreachable), 1000));
+    let patient = Script { max_unverified: Some(Duration::from_secs(900)), ..silent() };
+    assert!(watch(&patient).await.is_none());
+
+    let most = Duration::from_secs(45);
+    let script = Script { max_unverified: Some(most), ..silent() };
+    let started = Instant::now();
+    assert_eq!(watch(&script).await.expect("a verdict").cause, Cause::Unverified);
+    assert!((most..most + Duration::from_secs(1)).contains(&started.elapsed()), "{:?}", started.elapsed());
+
+    // A yes begins the time anew.
+    let answers = std::iter::once(Ok(())).chain(std::iter::repeat_n(Err(Answer::Unreachable), 1000));
+    let script = Script { max_unverified: Some(most), ..Script::new(answers) };
+    let started = Instant::now();
+    assert_eq!(watch(&script).await.expect("a verdict").cause, Cause::Unverified);
+    assert!((most..most + Duration::from_secs(2)).contains(&started.elapsed()), "{:?}", started.elapsed());
+
+    // What KMS says counts at once, however long it was silent.
+    let answers = std::iter::repeat_n(Err(Answer::Unreachable), 3).chain([Err(Answer::Disabled)]);
+    let script = Script { max_unverified: Some(most), ..Script::new(answers) };
+    assert_eq!(watch(&script).await.expect("a verdict").cause, Cause::KeyDisabled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_hear_of_each_change_once() {
+    let mut answers: Vec<_> = std::iter::repeat_n(Err(Answer::Unreachable), 5).collect();
+    answers.extend([Ok(()), Err(Answer::AccessDenied), Ok(())]);
+    let script = Script::new(answers);
+    assert!(watch(&script).await.is_none());
+    let heard: Vec<String> = script.heard.lock().unwrap().iter().map(|heard| format!("{heard:?}")).collect();
+    let kinds: Vec<&str> = heard.iter().map(|heard| heard.split('(').next().unwrap()).collect();
+    assert_eq!(kinds, ["Unverified", "Verified", "DenialNotConfirmed", "Unverified", "Verified"]);
+}
+
+/// Notes when serving was last extended.
+struct Extended(Arc<Mutex<Vec<Instant>>>);
+
+impl Lease for Extended {
+    fn extend(&self, _: Duration) {
+        self.0.lock().unwrap().push(Instant::now());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_heart_beats_well_within_two_probe_intervals() {
+    let beats = Arc::new(Mutex::new(Vec::new()));
+    let heartbeat = Heartbeat {
+        probe_interval: Duration::from_secs(10),
+        probes: Arc::default(),
+        lease: Box::new(Extended(Arc::clone(&beats))),
+    };
+    assert!(timeout(Duration::from_secs(100), heartbeat.beat()).await.is_err());
+    let beats = beats.lock().unwrap();
+    assert!(beats.len() > 30);
+    assert!(beats.windows(2).all(|pair| pair[1] - pair[0] < Duration::from_secs(10)));
 }

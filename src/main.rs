@@ -1,5 +1,5 @@
-//! Parse, dispatch, exit code. Two steps of the daemon run in a process of their own, which is this program under
-//! another name.
+//! Parse, dispatch, exit code. Some work of the daemon, and the observer of a drill, run in processes of their own, which
+//! are this program under another name.
 
 use std::process::ExitCode;
 
@@ -8,8 +8,14 @@ fn main() -> ExitCode {
     if envol::secret::is_unwrap_helper(&argv0) {
         return envol::secret::run_unwrap_helper();
     }
-    if envol::host::file_system::is_shutdown_helper(&argv0) {
-        return envol::host::file_system::run_shutdown_helper(std::env::args_os().skip(1));
+    if envol::host::child::is_child(&argv0) {
+        return envol::host::child::run_child(std::env::args_os().skip(1));
+    }
+    if envol::daemon::is_companion(&argv0) {
+        return envol::daemon::run_companion();
+    }
+    if envol::drill::is_observer(&argv0) {
+        return envol::drill::run_observer(std::env::args_os().skip(1));
     }
     envol::cli::run()
 }

@@ -7,8 +7,11 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use kms_client::PrincipalArn;
 
-use super::quantity::{parse_duration, parse_size};
-use crate::format::{DatabaseName, FileSystemKind, VolumeId};
+use super::quantity::{parse_duration, parse_long_duration, parse_policy, parse_size};
+use crate::drill::{Way, WorkloadKind};
+use crate::format::{DatabaseName, FileSystemKind, RevocationPolicy, SnapshotId, VolumeId};
+use crate::revocation::events::{HookTarget, InvalidHook};
+use crate::store::CacheMode;
 
 /// Volumes encrypted under a KMS key, for databases that you run yourself.
 #[derive(Debug, Parser)]
@@ -42,10 +45,18 @@ pub(super) enum Verb {
     List,
     /// Show one volume: its state, why, and since when
     Status(Status),
+    /// Show what became of a volume, oldest first; with --json each event as it is stored, one a line
+    Events(Events),
     /// Look for damage in a volume's header, map and blocks; needs no key
     Check(Check),
     /// Destroy a volume
     Delete(Delete),
+    /// Take snapshots of volumes, and look after them
+    #[command(subcommand)]
+    Snapshot(Box<super::snapshot::Snapshot>),
+    /// Rehearse that the key of a volume is taken away, and the way back
+    #[command(subcommand)]
+    Drill(Drill),
     /// Show the header of an image file or device; needs no key
     Inspect(Inspect),
     /// Measure what this machine can do
@@ -68,9 +79,16 @@ pub(super) struct Create {
     #[arg(long, value_name = "ID", group = "database")]
     pub(super) dbc_id: Option<DatabaseName>,
 
-    /// 16MiB to 64TiB; KiB, MiB, GiB, TiB or bytes
-    #[arg(long, value_parser = parse_size)]
-    pub(super) size: u64,
+    /// 16MiB to 64TiB; KiB, MiB, GiB, TiB or bytes [default: that of the snapshot]
+    #[arg(long, value_parser = parse_size, required_unless_present = "snapshot")]
+    pub(super) size: Option<u64>,
+
+    /// What to put on it: a snapshot, of whatever volume
+    #[arg(long, value_name = "SNAP")]
+    pub(super) snapshot: Option<SnapshotId>,
+
+    #[command(flatten)]
+    pub(super) store: super::snapshot::Store,
 
     /// Id, ARN, alias or alias ARN of the KMS key
     #[arg(long, value_name = "KEY")]
@@ -83,6 +101,11 @@ pub(super) struct Create {
     /// AWS profile that envol itself uses to unwrap the volume key [default: the caller's own]
     #[arg(long, value_name = "NAME")]
     pub(super) kms_profile: Option<String>,
+
+    /// What becomes of the volume when its key is revoked while it is served: `terminal`, for good; `recoverable=7d`,
+    /// it may be attached again within that time once the key is back; `erase`, its wrapped keys are overwritten
+    #[arg(long, value_name = "POLICY", default_value = "terminal", value_parser = parse_policy)]
+    pub(super) on_revocation: RevocationPolicy,
 
     /// The volume's id, `vol-…` [default: a random one]
     #[arg(long)]
@@ -127,6 +150,10 @@ pub(super) struct Attach {
     #[arg(long, value_name = "NAME")]
     pub(super) kms_profile: Option<String>,
 
+    /// Past the page cache to the image (none), or through it (writeback)
+    #[arg(long, value_name = "none|writeback", default_value_t)]
+    pub(super) cache: CacheMode,
+
     /// How often KMS is asked whether the key may still be used
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub(super) probe_interval: Duration,
@@ -134,6 +161,18 @@ pub(super) struct Attach {
     /// How long to ask again before AccessDenied or NotFound is believed
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub(super) confirm_denial: Duration,
+
+    /// Stop serving when KMS has not answered for so long; the volume can be attached again once it answers [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) max_unverified: Option<Duration>,
+
+    /// Do not end the processes that use the volume when its key is revoked; what they have mapped stays readable to them
+    #[arg(long)]
+    pub(super) keep_processes: bool,
+
+    /// Tell each event, as JSON: POST it to CMD if that is a URL, else run CMD with it on stdin
+    #[arg(long, value_name = "CMD", value_parser = parse_hook)]
+    pub(super) on_event: Option<String>,
 
     /// Do not go to the background; report to systemd
     #[arg(long)]
@@ -159,6 +198,17 @@ pub(super) struct Status {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Events {
+    /// The volume's id
+    #[arg(value_name = "VOL")]
+    pub(super) volume: VolumeId,
+
+    /// Go on with what comes, until interrupted
+    #[arg(long)]
+    pub(super) follow: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Check {
     /// The volume's id
     #[arg(value_name = "VOL")]
@@ -180,6 +230,92 @@ pub(super) struct Delete {
 pub(super) struct Inspect {
     /// Image file or block device of a volume
     pub(super) image: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Drill {
+    /// Make a volume, take its key away under load, look on, restore a snapshot, put everything back, and report
+    Revoke(Box<DrillRevoke>),
+    /// Finish the undo of every drill that was interrupted
+    Undo,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DrillRevoke {
+    /// A volume of yours, attached, instead of a throw-away one: it ends, and a new one is made of its newest snapshot
+    #[arg(value_name = "VOL", conflicts_with_all = ["from_snapshot", "store", "kms_key", "workload", "size", "grantee"])]
+    pub(super) volume: Option<VolumeId>,
+
+    /// Make the throw-away volume of this snapshot [default: a blank one]
+    #[arg(long, value_name = "SNAP")]
+    pub(super) from_snapshot: Option<SnapshotId>,
+
+    #[command(flatten)]
+    pub(super) store: super::snapshot::Store,
+
+    /// How the key is taken away
+    #[arg(
+        long,
+        value_name = "disable-key|schedule-key-deletion|revoke-grant|deny-policy|delete-key-material",
+        hide_possible_values = true
+    )]
+    pub(super) by: Way,
+
+    /// Key for the throw-away volume [default: one that the drill makes, and schedules for deletion]
+    #[arg(long, value_name = "KEY")]
+    pub(super) kms_key: Option<String>,
+
+    /// What works on the volume meanwhile [default: postgres where it is installed]
+    #[arg(long, value_name = "postgres|mariadb|none")]
+    pub(super) workload: Option<WorkloadKind>,
+
+    /// Size of the throw-away volume [default: 1GiB, or that of the snapshot]
+    #[arg(long, value_parser = parse_size)]
+    pub(super) size: Option<u64>,
+
+    /// As in `create`: to whom KMS gives a grant for the volume
+    #[arg(long, value_name = "ARN")]
+    pub(super) grantee: Option<PrincipalArn>,
+
+    /// As in `create` and `attach`: whose credentials the volume is served with
+    #[arg(long, value_name = "NAME")]
+    pub(super) kms_profile: Option<String>,
+
+    /// How often KMS is asked whether the key may still be used; for VOL, what it was attached with [default: 1s; for VOL 10s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) probe_interval: Option<Duration>,
+
+    /// How long to ask again before a denial is believed; for VOL, what it was attached with [default: 1s; for VOL 5s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) confirm_denial: Option<Duration>,
+
+    /// Limit: from KMS's answer until the volume's verdict [default: probe interval + 1s, for denials + confirm-denial]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) detect_within: Option<Duration>,
+
+    /// Limit: from the verdict until nothing of the volume is left
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    pub(super) purge_within: Duration,
+
+    /// Limit: from the key being allowed again until the restored volume is at work [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) recover_within: Option<Duration>,
+
+    /// Where report.json and report.html go [default: ROOT/drills/DRILL-ID]
+    #[arg(long, value_name = "DIR")]
+    pub(super) report: Option<PathBuf>,
+
+    /// Go on although others have grants or volumes under the key: they lose it, too
+    #[arg(long)]
+    pub(super) shared_key: bool,
+
+    /// The id of VOL, typed again
+    #[arg(long, value_name = "VOL", requires = "volume")]
+    pub(super) confirm: Option<VolumeId>,
+
+    /// How old the newest snapshot of VOL may be: what was written since is lost [default: 1h]
+    #[arg(long, value_name = "DURATION", requires = "volume", value_parser = parse_long_duration)]
+    pub(super) max_snapshot_age: Option<Duration>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -240,4 +376,9 @@ pub(super) enum Kms {
         #[arg(long, value_name = "NAME=VALUE", value_parser = super::kms::parse_pair)]
         context: Vec<(String, String)>,
     },
+}
+
+/// As it was typed: the daemon parses it once more.
+fn parse_hook(text: &str) -> Result<String, InvalidHook> {
+    text.parse::<HookTarget>().map(|_| text.to_owned())
 }

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Parser;
 use serde_json::json;
 
-use super::arguments::{Arguments, Attach};
+use super::arguments::{Arguments, Attach, Verb};
 use super::error::CliError;
 use super::exit_code::ExitStatus;
 use super::output::Output;
@@ -34,7 +35,15 @@ pub(super) fn run(root: &Root, verb: &Attach, arguments: &Arguments, output: &Ou
             mkfs: verb.mkfs,
             force: verb.force,
             kms_profile: verb.kms_profile.clone(),
-            guardian: GuardianOptions { probe_interval: verb.probe_interval, confirm_denial: verb.confirm_denial },
+            cache: verb.cache,
+            on_event: verb.on_event.clone(),
+            keep_processes: verb.keep_processes,
+            exit_code: |error| ExitStatus::of_daemon(error) as u8,
+            guardian: GuardianOptions {
+                probe_interval: verb.probe_interval,
+                confirm_denial: verb.confirm_denial,
+                max_unverified: verb.max_unverified,
+            },
         };
         return daemon::run(root, &mut paths, &options).map_err(|error| {
             let error = CliError::from(error);
@@ -42,12 +51,39 @@ pub(super) fn run(root: &Root, verb: &Attach, arguments: &Arguments, output: &Ou
             error
         });
     }
-    let arguments = foreground_arguments(root, verb, dir.as_deref(), arguments.verbose);
-    match daemon::spawn_detached(&arguments, &mut paths, |status| output.progress(status))? {
-        Started::Ready { pid, warnings } => {
-            warnings.iter().for_each(|warning| output.warning(warning));
-            report(&paths, dir.as_deref(), pid, output)
-        }
+    let (pid, warnings) = start(root, &mut paths, verb, dir.as_deref(), arguments.verbose, output)?;
+    warnings.iter().for_each(|warning| output.warning(warning));
+    report(&paths, dir.as_deref(), pid, output)
+}
+
+/// For a command that needs the volume served for a while.
+pub(super) fn attach_raw(
+    root: &Root,
+    paths: &VolumePaths,
+    kms_profile: Option<&str>,
+    output: &Output,
+) -> Result<(), CliError> {
+    let mut typed = vec!["envol".to_owned(), "attach".to_owned(), "--raw".to_owned()];
+    typed.extend(kms_profile.map(|profile| format!("--kms-profile={profile}")));
+    typed.push(paths.id().to_string());
+    let parsed = Arguments::try_parse_from(typed).map_err(|error| CliError::usage(error.to_string()))?;
+    let Verb::Attach(verb) = &parsed.verb else { unreachable!("that is what was typed") };
+    // What there is to warn of is not this command's business.
+    start(root, &mut paths.clone(), verb, None, 0, output).map(drop)
+}
+
+/// The daemon's pid, and what it warns of.
+fn start(
+    root: &Root,
+    paths: &mut VolumePaths,
+    verb: &Attach,
+    dir: Option<&Path>,
+    verbose: u8,
+    output: &Output,
+) -> Result<(u32, Vec<String>), CliError> {
+    let arguments = foreground_arguments(root, verb, dir, verbose);
+    match daemon::spawn_detached(&arguments, paths, |status| output.progress(status))? {
+        Started::Ready { pid, warnings } => Ok((pid, warnings)),
         Started::Ended { status, message } if !message.is_empty() => {
             let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(ExitStatus::Unexpected as u8);
             Err(CliError { code, message, printed: false })
@@ -167,6 +203,10 @@ fn foreground_arguments(root: &Root, verb: &Attach, dir: Option<&Path>, verbose:
     let mut option = |name: &str, value: &str| arguments.push(format!("--{name}={value}").into());
     option("probe-interval", &millis(verb.probe_interval));
     option("confirm-denial", &millis(verb.confirm_denial));
+    if let Some(most) = verb.max_unverified {
+        option("max-unverified", &millis(most));
+    }
+    option("cache", &verb.cache.to_string());
     if let Some(kind) = verb.fs {
         option("fs", &kind.to_string());
     }
@@ -176,7 +216,12 @@ fn foreground_arguments(root: &Root, verb: &Attach, dir: Option<&Path>, verbose:
     if let Some(profile) = &verb.kms_profile {
         option("kms-profile", profile);
     }
-    for (name, given) in [("--mkfs", verb.mkfs), ("--raw", verb.raw), ("--force", verb.force)] {
+    if let Some(hook) = &verb.on_event {
+        option("on-event", hook);
+    }
+    for (name, given) in
+        [("--mkfs", verb.mkfs), ("--raw", verb.raw), ("--force", verb.force), ("--keep-processes", verb.keep_processes)]
+    {
         if given {
             arguments.push(name.into());
         }

@@ -1,6 +1,8 @@
 //! `envol create`: prints the volume's id.
 
-use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use kms_client::KmsKeyId;
 use serde_json::json;
@@ -9,8 +11,12 @@ use super::arguments::Create;
 use super::error::CliError;
 use super::exit_code::ExitStatus;
 use super::output::Output;
-use crate::catalog::{self, CreateRequest, Root};
+use super::progress::Progress;
+use super::snapshot::{Source, cancelled_by_signal};
+use crate::catalog::{self, CreateRequest, RestoreProgress, Root};
 use crate::format::{DatabaseId, Geometry, VolumeId};
+
+const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(root: &Root, verb: &Create, output: &Output) -> Result<(), CliError> {
     let database_id = match (&verb.db_id, &verb.dbc_id) {
@@ -25,45 +31,72 @@ pub(super) fn run(root: &Root, verb: &Create, output: &Output) -> Result<(), Cli
         Some(id) => id.clone(),
         None => VolumeId::random().map_err(|error| CliError::new(ExitStatus::Unexpected, error.to_string()))?,
     };
+    let source =
+        verb.snapshot.as_ref().map(|snapshot| Source::open(root, &verb.store, snapshot, "create")).transpose()?;
+    let of_snapshot = source.as_ref().map(|source| source.reader.header().draft.size_bytes);
+    let size = verb.size.or(of_snapshot).ok_or_else(|| CliError::usage("--size is missing"))?;
     let request = CreateRequest {
         id,
         database_id,
-        geometry: Geometry::new(verb.size).map_err(|error| CliError::usage(error.to_string()))?,
+        geometry: Geometry::new(size).map_err(|error| CliError::usage(error.to_string()))?,
         kms_key: KmsKeyId(verb.kms_key.clone()),
         grantee: verb.grantee.clone(),
         kms_profile: verb.kms_profile.clone(),
+        on_revocation: verb.on_revocation,
         backing: verb.backing.clone(),
     };
-    let mut bar = Bar::default();
-    let superblock = catalog::create(root, &request, &mut |done, total| bar.show(done, total, output))?;
-    let paths = root.volume(&request.id);
-    let object = json!({
-        "volume_id": superblock.volume_id,
-        "state": "available",
-        "db_id": superblock.database_id.to_string(),
-        "kms_key": superblock.kms_key,
-        "grant_id": catalog::summarize(&paths).grant_id,
-        "size_bytes": superblock.geometry.size_bytes(),
-        "backing": std::fs::canonicalize(paths.backing()).ok(),
-    });
-    output.print(superblock.volume_id.as_str(), &object)
-}
-
-/// Zeroing the maps of a large block device takes a while: a line that is drawn over on a terminal, nothing elsewhere.
-#[derive(Default)]
-struct Bar {
-    percent: Option<u64>,
-}
-
-impl Bar {
-    fn show(&mut self, done: u64, total: u64, output: &Output) {
-        let percent = done * 100 / total.max(1);
-        if output.json || !io::stderr().is_terminal() || self.percent == Some(percent) {
-            return;
+    let id = match source {
+        Some(source) => restore(root, request, verb.id.is_none(), &source, output)?,
+        None => {
+            let mut progress = Progress::new("preparing the image", output);
+            catalog::create(root, &request, &mut |done, total| progress.show(done, total))?;
+            request.id
         }
-        self.percent = Some(percent);
-        let filled = usize::try_from(percent / 4).unwrap_or(0);
-        let end = if done == total { "\n" } else { "" };
-        eprint!("\rpreparing the image [{:25}] {percent:3}%{end}", "#".repeat(filled));
-    }
+    };
+    let summary = catalog::summarize(&root.volume(&id));
+    let object = json!({
+        "volume_id": id,
+        "state": "available",
+        "db_id": summary.db_id,
+        "kms_key": summary.kms_key,
+        "grant_id": summary.grant_id,
+        "size_bytes": summary.size_bytes,
+        "backing": summary.backing,
+        "snapshot_id": verb.snapshot,
+    });
+    output.print(id.as_str(), &object)
+}
+
+fn restore(
+    root: &Root,
+    request: CreateRequest,
+    id_is_random: bool,
+    source: &Source,
+    output: &Output,
+) -> Result<VolumeId, CliError> {
+    let (cancelled, done) = (cancelled_by_signal()?, RestoreProgress::default());
+    let total = source.reader.header().full_bytes;
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut progress = Progress::new("restoring", output);
+            let mut said = false;
+            while !over.load(Ordering::Acquire) {
+                if !said && let Some(id) = done.volume.get() {
+                    said = true;
+                    // Said now: a command that is killed says nothing.
+                    output.note(&format!(
+                        "restoring into volume {id}; if this is cut short, the same command goes on with it, and \
+                         `envol delete {id}` removes it"
+                    ));
+                }
+                progress.show(done.done_bytes.load(Ordering::Relaxed), total);
+                thread::park_timeout(REDRAW_INTERVAL);
+            }
+        });
+        let restored = catalog::restore(root, request, id_is_random, &source.reader, &done, &cancelled);
+        over.store(true, Ordering::Release);
+        restored
+    })
+    .map_err(CliError::from)
 }

@@ -3,6 +3,8 @@
 use super::exit_code::ExitStatus;
 use crate::catalog::CatalogError;
 use crate::daemon::{ControlError, DaemonError};
+use crate::drill::DrillError;
+use crate::snapshot::SnapshotError;
 
 #[derive(Debug)]
 pub(super) struct CliError {
@@ -20,11 +22,17 @@ impl CliError {
     /// AWS's words say what happened; these say what to do.
     fn with_next_step(status: ExitStatus, message: &str) -> Self {
         let next = match status {
-            ExitStatus::KmsRefused => "Allow it in KMS, or use credentials that may do it, and try again",
+            ExitStatus::KmsRefused => {
+                "Check the key and its region, allow it in KMS, or use credentials that may do it, and try again"
+            }
             ExitStatus::KmsUnreachable => "Check the endpoint and the network, and try again",
             _ => return Self::new(status, message),
         };
         Self::new(status, format!("{message}. Nothing was changed. {next}"))
+    }
+
+    pub(super) fn from_snapshot(error: SnapshotError) -> Self {
+        CatalogError::from(error).into()
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -37,7 +45,7 @@ impl From<CatalogError> for CliError {
         let status = ExitStatus::of_catalog(&error);
         match &error {
             // It ends with what to do next, and something was changed.
-            CatalogError::GrantStands { .. } => Self::new(status, error.to_string()),
+            CatalogError::GrantStands { .. } | CatalogError::Unfinished { .. } => Self::new(status, error.to_string()),
             _ => Self::with_next_step(status, &error.to_string()),
         }
     }
@@ -52,6 +60,17 @@ impl From<DaemonError> for CliError {
 impl From<ControlError> for CliError {
     fn from(error: ControlError) -> Self {
         Self::new(ExitStatus::of_control(&error), error.to_string())
+    }
+}
+
+impl From<DrillError> for CliError {
+    fn from(error: DrillError) -> Self {
+        match error {
+            // Another command of ours has said it already, next step and all.
+            DrillError::Command { code, message } => Self { code, message, printed: false },
+            DrillError::Interrupted => Self::new(ExitStatus::Interrupted, "interrupted; what the drill did is undone"),
+            error => Self::new(ExitStatus::of_drill(&error), error.to_string()),
+        }
     }
 }
 

@@ -6,8 +6,10 @@ use local_kms::{InitError, OpenError, ServeError, admin::AdminError};
 
 use crate::catalog::CatalogError;
 use crate::daemon::{ControlError, DaemonError};
+use crate::drill::DrillError;
 use crate::host::HostError;
 use crate::secret::UnwrapError;
+use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub(super) enum ExitStatus {
     NotOurs = 7,
     Busy = 8,
     HostLacks = 9,
+    /// As shells have it for Ctrl-C.
+    Interrupted = 130,
 }
 
 impl ExitStatus {
@@ -52,12 +56,17 @@ impl ExitStatus {
             CatalogError::Busy(_) => Self::Busy,
             CatalogError::Kms(error) => Self::of_kms(error),
             CatalogError::Forbidden(forbidden) => Self::of_kms(&forbidden.source),
-            CatalogError::GrantStands { source, .. } => Self::of_catalog(source),
+            CatalogError::GrantStands { source, .. }
+            | CatalogError::StillRevoked { source, .. }
+            | CatalogError::Unfinished { source, .. } => Self::of_catalog(source),
             CatalogError::Terminal { .. } => Self::Terminal,
+            CatalogError::Recoverable { .. } => Self::KmsRefused,
             CatalogError::NotOurs { .. } => Self::NotOurs,
             CatalogError::Host(error) => Self::of_host(error),
             CatalogError::Secret(_) => Self::HostLacks,
             CatalogError::Unwrap { source, .. } => Self::of_unwrap(source),
+            CatalogError::SnapshotKey { source, .. } => Self::of_unwrap(source),
+            CatalogError::Snapshot(error) => Self::of_snapshot(error),
             CatalogError::Io { .. } => Self::Unexpected,
             CatalogError::Store(error) => Self::of_store(error),
         }
@@ -66,10 +75,24 @@ impl ExitStatus {
     pub(super) fn of_store(error: &StoreError) -> Self {
         match error {
             StoreError::Busy { .. } | StoreError::NotEmpty { .. } => Self::Busy,
-            StoreError::Unsuitable { .. } | StoreError::TooSmall { .. } | StoreError::FileTooLarge { .. } => {
-                Self::Usage
-            }
+            StoreError::Unsuitable { .. }
+            | StoreError::TooSmall { .. }
+            | StoreError::FileTooLarge { .. }
+            | StoreError::NoDirectIo { .. } => Self::Usage,
             StoreError::NoSpace { .. } | StoreError::Io { .. } => Self::Unexpected,
+        }
+    }
+
+    pub(super) fn of_snapshot(error: &SnapshotError) -> Self {
+        match error {
+            SnapshotError::NoSuchSnapshot(_) => Self::NoSuchThing,
+            SnapshotError::Damaged { .. } | SnapshotError::NewerFormat { .. } => Self::NotOurs,
+            SnapshotError::Refused(_) => Self::Usage,
+            SnapshotError::Cancelled => Self::Interrupted,
+            SnapshotError::Store { .. }
+            | SnapshotError::Full { .. }
+            | SnapshotError::Host { .. }
+            | SnapshotError::Volume(_) => Self::Unexpected,
         }
     }
 
@@ -87,7 +110,20 @@ impl ExitStatus {
             DaemonError::Catalog(error) => Self::of_catalog(error),
             DaemonError::Host(error) => Self::of_host(error),
             DaemonError::BecameTerminal(_) => Self::Terminal,
+            DaemonError::Stopped(_) => Self::KmsUnreachable,
             DaemonError::Volume(_) | DaemonError::Lost { .. } | DaemonError::Io { .. } => Self::Unexpected,
+        }
+    }
+
+    pub(super) fn of_drill(error: &DrillError) -> Self {
+        match error {
+            DrillError::Refused(_) => Self::Usage,
+            DrillError::Kms(error) => Self::of_kms(error),
+            DrillError::Catalog(error) => Self::of_catalog(error),
+            DrillError::Host(error) => Self::of_host(error),
+            DrillError::Interrupted => Self::Interrupted,
+            DrillError::NotUndone { cause, .. } => Self::of_drill(cause),
+            DrillError::Command { .. } | DrillError::Failed(_) | DrillError::Io { .. } => Self::Unexpected,
         }
     }
 
@@ -133,7 +169,7 @@ impl ExitStatus {
 
     pub(super) fn of_control(error: &ControlError) -> Self {
         match error {
-            ControlError::NotAttached => Self::NoSuchThing,
+            ControlError::NotAttached | ControlError::Ended => Self::NoSuchThing,
             ControlError::AnotherRoot { .. } => Self::Busy,
             ControlError::Io(_) => Self::Unexpected,
         }

@@ -7,9 +7,11 @@ use super::output::Output;
 use super::quantity::size;
 use super::status;
 use crate::catalog::{self, Root};
+use crate::daemon::finish_interrupted;
 
 pub(super) fn run(root: &Root, output: &Output) -> Result<(), CliError> {
     let summaries = catalog::list(root)?;
+    summaries.iter().for_each(|summary| finish_interrupted(&root.volume(&summary.volume_id)));
     let volumes: Vec<_> =
         summaries.into_iter().map(|summary| status::merged(&root.volume(&summary.volume_id), summary)).collect();
     let mut text = format!("{:<25} {:<10} {:>8}  {:<24} {}\n", "VOLUME", "STATE", "SIZE", "DATABASE", "MOUNTED ON");

@@ -4,17 +4,24 @@ mod arguments;
 mod attach;
 mod bench;
 mod check;
+mod confirmation;
 mod create;
 mod delete;
 mod detach;
+mod drill;
 mod error;
+mod events;
 mod exit_code;
 mod inspect;
+mod interruption;
 #[cfg(feature = "local-kms")]
 mod kms;
 mod list;
+mod logging;
 mod output;
+mod progress;
 mod quantity;
+mod snapshot;
 mod status;
 
 use std::process::ExitCode;
@@ -32,7 +39,7 @@ pub fn run() -> ExitCode {
         // clap's own exit codes: 0 for --help and --version, 2 for what makes no sense.
         Err(error) => error.exit(),
     };
-    start_logging(arguments.verbose);
+    logging::start(arguments.verbose);
     let output = Output { json: arguments.json };
     match dispatch(&arguments, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,14 +49,20 @@ pub fn run() -> ExitCode {
 
 fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
     let root = crate::catalog::Root::new(arguments.root.as_deref())?;
+    if leaves_no_drill_behind(&arguments.verb) {
+        crate::drill::finish_interrupted(&root, &mut |warning| output.warning(warning));
+    }
     match &arguments.verb {
         Verb::Create(verb) => create::run(&root, verb, output),
         Verb::Attach(verb) => attach::run(&root, verb, arguments, output),
         Verb::Detach(verb) => detach::run(&root, verb, output),
         Verb::List => list::run(&root, output),
         Verb::Status(verb) => status::run(&root, verb, output),
+        Verb::Events(verb) => events::run(&root, verb, output),
         Verb::Check(verb) => check::run(&root, verb, output),
         Verb::Delete(verb) => delete::run(&root, verb, output),
+        Verb::Snapshot(verb) => snapshot::run(&root, verb, output),
+        Verb::Drill(verb) => drill::run(&root, verb, output),
         Verb::Inspect(verb) => inspect::run(&root, verb, output),
         Verb::Bench(verb) => bench::run(verb, output),
         #[cfg(feature = "local-kms")]
@@ -57,16 +70,8 @@ fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
     }
 }
 
-/// Logs go to stderr: warnings, more with `-v`, or as `RUST_LOG` says. Only our own crates log more: what the AWS SDK
-/// says at its finest includes the bodies of requests.
-fn start_logging(verbose: u8) {
-    use tracing_subscriber::EnvFilter;
-    let ours = match verbose {
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
-    };
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,envol={ours},kms_client={ours},local_kms={ours}")));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+/// The next command that looks at volumes finishes what an interrupted drill left. Without one that is one directory
+/// that is not there.
+fn leaves_no_drill_behind(verb: &Verb) -> bool {
+    matches!(verb, Verb::Create(_) | Verb::Attach(_) | Verb::Detach(_) | Verb::List | Verb::Status(_) | Verb::Delete(_))
 }

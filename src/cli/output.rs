@@ -38,6 +38,11 @@ impl Output {
         let _ = writeln!(io::stderr(), "envol: warning: {message}");
     }
 
+    /// What belongs beside the result, for a person.
+    pub(super) fn note(&self, message: &str) {
+        let _ = writeln!(io::stderr(), "envol: {message}");
+    }
+
     /// What is going on, for a person who waits.
     pub(super) fn progress(&self, message: &str) {
         if !self.json && io::stderr().is_terminal() {

@@ -1,6 +1,9 @@
 //! Sizes and durations as people write them.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use crate::format::RevocationPolicy;
 
 /// Binary units, as for every volume: `16MiB`, `2GiB`, `1T`, `1073741824`.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
@@ -34,7 +37,6 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// `8d`, `1y`, `12h`; more than zero, at most a hundred years. A day has 24 hours, a year 365 days.
-#[cfg(feature = "local-kms")]
 pub(super) fn parse_long_duration(text: &str) -> Result<Duration, String> {
     let invalid = || "not a duration; write for example 8d, 36h or 1y".to_owned();
     let span: jiff::Span = text.parse().map_err(|_| invalid())?;
@@ -47,6 +49,21 @@ pub(super) fn parse_long_duration(text: &str) -> Result<Duration, String> {
         return Err("longer than nothing, and at most a hundred years".to_owned());
     }
     Ok(duration)
+}
+
+/// `terminal`, `erase`, or `recoverable=7d`; without a time it is RDS's, a week.
+pub(super) fn parse_policy(text: &str) -> Result<RevocationPolicy, String> {
+    match text.split_once('=') {
+        None if text == "terminal" => Ok(RevocationPolicy::Terminal),
+        None if text == "erase" => Ok(RevocationPolicy::Erase),
+        None if text == "recoverable" => Ok(RevocationPolicy::RECOVERABLE_A_WEEK),
+        Some(("recoverable", window)) => {
+            let seconds = u32::try_from(parse_long_duration(window)?.as_secs()).ok().and_then(NonZeroU32::new);
+            let window_s = seconds.ok_or("the window is a second at least, and at most a hundred years")?;
+            Ok(RevocationPolicy::Recoverable { window_s })
+        }
+        _ => Err("not a policy; write terminal, recoverable=7d or erase".to_owned()),
+    }
 }
 
 /// For people: whole binary units, or with one decimal.

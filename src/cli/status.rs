@@ -7,12 +7,14 @@ use super::arguments::Status;
 use super::error::CliError;
 use super::output::Output;
 use super::quantity::size;
-use crate::catalog::{self, Root, VolumePaths, VolumeSummary};
-use crate::daemon::{Command, ControlError, LiveStatus, Reply, ask};
+use crate::catalog::{self, LastSnapshot, Root, VolumePaths, VolumeSummary};
+use crate::daemon::{Command, ControlError, LiveStatus, Reply, ask, finish_interrupted};
 use crate::host::fuse_connection::FuseConnection;
+use crate::revocation::events::EventKind;
 
 pub(super) fn run(root: &Root, verb: &Status, output: &Output) -> Result<(), CliError> {
     let paths = root.existing(&verb.volume)?;
+    finish_interrupted(&paths);
     let merged = merged(&paths, catalog::summarize(&paths));
     output.print(&merged.to_text(), &merged.to_json())
 }
@@ -24,14 +26,15 @@ pub(super) struct Merged {
 }
 
 pub(super) fn merged(paths: &VolumePaths, mut on_disk: VolumeSummary) -> Merged {
-    let live = match ask(paths, Command::Status) {
+    let live = match ask(paths, &Command::Status) {
         Ok(Reply::Status(live)) => Some(*live),
-        Err(ControlError::NotAttached) if is_left_mounted(paths) => {
+        Err(error) if error.is_nobody() && is_left_mounted(paths) => {
             on_disk.cause =
                 Some("a daemon that was killed left it mounted; the next attach or detach clears that".to_owned());
             None
         }
-        Ok(_) | Err(ControlError::NotAttached | ControlError::AnotherRoot { .. }) => None,
+        Ok(_) | Err(ControlError::AnotherRoot { .. }) => None,
+        Err(error) if error.is_nobody() => None,
         Err(error) if on_disk.state == "available" => {
             on_disk.state = "in-use".to_owned();
             on_disk.cause = Some(format!("its daemon does not answer: {error}"));
@@ -40,11 +43,12 @@ pub(super) fn merged(paths: &VolumePaths, mut on_disk: VolumeSummary) -> Merged 
         Err(_) => None,
     };
     // A record on disk that the volume is terminal outranks a daemon that is still taking it down.
-    if let (Some(live), false) = (&live, on_disk.state == "terminal") {
+    if let (Some(live), false) = (&live, matches!(on_disk.state.as_str(), "terminal" | "recoverable")) {
         on_disk.state.clone_from(&live.state);
         on_disk.since = Some(live.since);
         if live.cause.is_some() {
             on_disk.cause.clone_from(&live.cause);
+            on_disk.detail.clone_from(&live.detail);
         }
     }
     Merged { on_disk, live }
@@ -64,11 +68,17 @@ impl Merged {
             "cause": self.on_disk.cause,
             "detail": self.on_disk.detail,
             "since": self.on_disk.since,
+            "rds_status": self.rds_status(),
+            "recoverable_until": self.on_disk.recoverable_until,
+            "next": next_step(&self.on_disk, live.is_some()),
+            "on_revocation": self.on_disk.on_revocation,
             "db_id": self.on_disk.db_id,
             "kms_key": self.on_disk.kms_key,
             "grant_id": self.on_disk.grant_id,
             "size_bytes": self.on_disk.size_bytes,
             "file_system": self.on_disk.file_system,
+            "last_snapshot": self.on_disk.last_snapshot,
+            "snapshot_age_s": self.on_disk.last_snapshot.as_ref().map(|last| age_s(last.created_at)),
             "backing": self.on_disk.backing,
             "pid": live.map(|live| live.pid),
             "mount_point": live.and_then(|live| live.mount_point.as_deref()),
@@ -81,20 +91,32 @@ impl Merged {
         })
     }
 
+    /// What RDS calls it, for operators who know that.
+    fn rds_status(&self) -> Option<&'static str> {
+        match self.on_disk.state.as_str() {
+            "terminal" => EventKind::Terminal.rds_status(),
+            "recoverable" => EventKind::Recoverable.rds_status(),
+            _ => None,
+        }
+    }
+
     fn to_text(&self) -> String {
         let volume = &self.on_disk;
         let mut lines = vec![("volume", volume.volume_id.to_string())];
         let since = volume.since.map_or_else(String::new, |since| format!(" since {}", to_the_second(since)));
         lines.push(("state", format!("{}{since}", volume.state)));
         let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
+        add("in RDS", self.rds_status().map(str::to_owned));
         add("cause", volume.cause.clone());
         add("detail", volume.detail.clone());
         add("next", next_step(volume, self.live.is_some()));
         add("database", volume.db_id.clone());
         add("KMS key", volume.kms_key.clone());
         add("grant", volume.grant_id.clone());
+        add("on revocation", volume.on_revocation.clone());
         add("size", volume.size_bytes.map(size));
         add("file system", volume.file_system.clone());
+        add("snapshot", volume.last_snapshot.as_ref().map(last_snapshot));
         add("image", Some(volume.backing.display().to_string()));
         if let Some(live) = &self.live {
             add("mounted on", live.mount_point.clone());
@@ -119,11 +141,38 @@ fn verification(live: &LiveStatus) -> String {
 
 fn next_step(volume: &VolumeSummary, live: bool) -> Option<String> {
     match volume.state.as_str() {
-        "terminal" => Some("allow the key again, create a new volume, restore the database from a backup".to_owned()),
+        "terminal" => Some(way_back(volume)),
+        "recoverable" => {
+            let until =
+                volume.recoverable_until.map_or_else(String::new, |until| format!(" before {}", to_the_second(until)));
+            Some(format!(
+                "allow the key again, then `envol attach {}`{until}; after that it is terminal",
+                volume.volume_id
+            ))
+        }
         "error" if live => Some("detach, mend the cause (is the disk full?), attach again".to_owned()),
         "error" => Some(format!("`envol check {}` says more", volume.volume_id)),
         _ => None,
     }
+}
+
+fn way_back(volume: &VolumeSummary) -> String {
+    match &volume.last_snapshot {
+        Some(last) => format!(
+            "allow the key again, then `envol create --snapshot {} --store {} --db-id … --kms-key …`",
+            last.snapshot_id, last.store
+        ),
+        None => "allow the key again, create a new volume, restore the database from a backup".to_owned(),
+    }
+}
+
+fn age_s(at: Timestamp) -> i64 {
+    Timestamp::now().duration_since(at).as_secs().max(0)
+}
+
+fn last_snapshot(last: &LastSnapshot) -> String {
+    let age = jiff::SignedDuration::from_secs(age_s(last.created_at));
+    format!("{}, {age:#} ago, in {}", last.snapshot_id, last.store)
 }
 
 fn to_the_second(at: Timestamp) -> Timestamp {

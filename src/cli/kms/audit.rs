@@ -3,16 +3,15 @@
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver};
 
 use local_kms::{AuditFilter, AuditRecord, read_audit};
 use serde_json::Value;
-use tokio::runtime::Runtime;
 
 use super::super::error::CliError;
 use super::super::exit_code::ExitStatus;
+use super::super::interruption::Interruption;
 use super::super::output::{Output, printed};
-use super::{failed, interrupted};
+use super::failed;
 
 pub(super) fn run(dir: &Path, filter: &AuditFilter, follow: bool, output: &Output) -> Result<(), CliError> {
     let interruption = if follow { Some(Interruption::await_one()?) } else { None };
@@ -35,25 +34,6 @@ pub(super) fn run(dir: &Path, filter: &AuditFilter, follow: bool, output: &Outpu
         output.warning(&format!("{} {lines}, torn by a crash or a full disk, and not shown", summary.torn_lines));
     }
     Ok(())
-}
-
-/// SIGINT or SIGTERM, which is how one ends it.
-struct Interruption {
-    received: Receiver<()>,
-    _runtime: Runtime,
-}
-
-impl Interruption {
-    fn await_one() -> Result<Self, CliError> {
-        let runtime = Runtime::new().map_err(|error| failed(ExitStatus::Unexpected, &error))?;
-        let (send, received) = mpsc::channel();
-        runtime.spawn(async move {
-            interrupted().await;
-            // Nobody receives it once the reading has ended.
-            let _ = send.send(());
-        });
-        Ok(Self { received, _runtime: runtime })
-    }
 }
 
 fn print(out: &mut impl Write, read: &AuditRecord, json: bool) -> io::Result<()> {

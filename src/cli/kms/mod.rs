@@ -13,6 +13,7 @@ pub(super) use arguments::{Fault, Principal, Simulate, parse_pair};
 use super::arguments::Kms;
 use super::error::CliError;
 use super::exit_code::ExitStatus;
+use super::interruption::interrupted;
 use super::output::Output;
 use crate::catalog::Root;
 
@@ -41,18 +42,6 @@ pub(super) fn run(root: &Root, verb: &Kms, output: &Output) -> Result<(), CliErr
             let filter = AuditFilter { key: key.clone(), context: context.clone() };
             audit::run(&root.kms(), &filter, *follow, output)
         }
-    }
-}
-
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }
 

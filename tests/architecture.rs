@@ -6,27 +6,46 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each room and the rooms that it may name.
-const ROOMS: [(&str, &[&str]); 11] = [
-    ("catalog", &["format", "fuse", "host", "secret", "store"]),
+const ROOMS: [(&str, &[&str]); 13] = [
+    ("catalog", &["format", "fuse", "host", "secret", "snapshot", "store", "volume"]),
     ("cipher", &[]),
-    ("cli", &["catalog", "cipher", "daemon", "format", "fuse", "host", "revocation", "secret", "store"]),
-    ("daemon", &["catalog", "format", "fuse", "host", "revocation", "secret", "store", "volume"]),
+    (
+        "cli",
+        &[
+            "catalog",
+            "cipher",
+            "daemon",
+            "drill",
+            "format",
+            "fuse",
+            "host",
+            "revocation",
+            "secret",
+            "snapshot",
+            "store",
+        ],
+    ),
+    ("daemon", &["catalog", "format", "fuse", "host", "revocation", "secret", "snapshot", "store", "volume"]),
+    ("drill", &["catalog", "format", "host"]),
     ("format", &[]),
     ("fuse", &["volume"]),
     ("host", &["format"]),
     ("revocation", &["format"]),
     ("secret", &["cipher"]),
+    ("snapshot", &["format", "secret", "volume"]),
     ("store", &[]),
     ("volume", &["cipher", "format", "secret", "store"]),
 ];
 
 /// Names that belong to one place only, and where.
-const CONFINED: [(&str, &str); 6] = [
+const CONFINED: [(&str, &str); 8] = [
     ("fuser::", "src/fuse"),
     ("aws_sdk", "kms-client"),
     ("aws_config", "kms-client"),
     ("hyper::", "local-kms"),
     ("redb::", "local-kms"),
+    ("object_store::", "src/snapshot"),
+    ("reqwest::", "src/revocation/events"),
     ("process::exit", "nowhere"),
 ];
 

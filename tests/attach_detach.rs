@@ -104,7 +104,7 @@ fn the_bare_directory_lets_nobody_write_while_the_volume_is_away() {
 }
 
 #[test]
-fn a_killed_daemon_is_cleared_by_the_next_attach() {
+fn a_killed_daemon_and_companion_are_cleared_by_the_next_attach() {
     let host = Host::new();
     let volume = host.create(&["--size", "64MiB"]);
     let dir = host.directory("mnt");
@@ -112,11 +112,10 @@ fn a_killed_daemon_is_cleared_by_the_next_attach() {
     host.envol(&["attach", &volume, dir_text]).expect_code(0);
     fs::write(dir.join("synced"), b"kept").unwrap();
     fs::File::open(dir.join("synced")).unwrap().sync_all().unwrap();
-    host.kill_daemon(&volume);
-
     let mut holder = Command::new("sleep").arg("300").current_dir(&dir).spawn().unwrap();
-    host.envol(&["attach", &volume, dir_text]).expect_code(8).expect_stderr(&format!("sleep (pid {})", holder.id()));
-    host.envol(&["attach", &volume, dir_text, "--force"]).expect_code(0);
+    host.kill_daemon_and_companion(&volume);
+    assert!(holder.try_wait().unwrap().is_none(), "the control: nobody has cleared up yet");
+    host.envol(&["attach", &volume, dir_text]).expect_code(0);
     assert!(!holder.wait().unwrap().success());
     assert_eq!(fs::read(dir.join("synced")).unwrap(), b"kept");
     host.envol(&["detach", &volume]).expect_code(0);

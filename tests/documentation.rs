@@ -11,8 +11,13 @@ use serde_json::Value;
 fn every_policy_in_the_aws_page_is_one() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/aws.md")).unwrap();
     let blocks: Vec<&str> = page.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(blocks.len(), 4, "one each for the key, who creates, who serves without a grant, who revokes");
-    for block in blocks {
+    assert_eq!(
+        blocks.len(),
+        5,
+        "one each for the key, who creates, who serves without a grant, who revokes, snapshots"
+    );
+    let services = ["kms:", "kms:", "kms:", "kms:", "s3:"];
+    for (block, service) in blocks.into_iter().zip(services) {
         let policy: Value = serde_json::from_str(block).unwrap_or_else(|error| panic!("{error} in:\n{block}"));
         assert_eq!(policy["Version"], "2012-10-17");
         let statements = policy["Statement"].as_array().unwrap();
@@ -23,7 +28,7 @@ fn every_policy_in_the_aws_page_is_one() {
                 Value::String(action) => vec![action.clone()],
                 actions => serde_json::from_value(actions.clone()).unwrap(),
             };
-            assert!(actions.iter().all(|action| action.starts_with("kms:")), "{statement}");
+            assert!(actions.iter().all(|action| action.starts_with(service)), "{statement}");
             assert!(statement["Resource"].is_string() && statement["Sid"].is_string(), "{statement}");
         }
     }

@@ -162,6 +162,7 @@ fn the_golden_superblock_is_written_and_read() {
 fn the_golden_lifecycle_record_is_written_and_read() {
     let golden = vector("lifecycle.bin");
     let record = LifecycleRecord {
+        state: envol::format::LifecycleState::Terminal,
         sequence: 1,
         volume_id: "vol-0123456789abcdef0".parse().unwrap(),
         cause: Cause::KeyDisabled,

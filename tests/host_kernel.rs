@@ -7,16 +7,21 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use envol::format::FileSystemKind;
-use envol::host::file_system::{self, run_shutdown_helper};
+use envol::host::ending::end;
+use envol::host::everywhere::{Act, act_here};
+use envol::host::file_system;
+use envol::host::freeze::{FROZEN_AT_MOST, Frozen, freeze_by};
 use envol::host::fuse_connection::FuseConnection;
 use envol::host::guard::{guard, release};
 use envol::host::loop_device::LoopDevice;
+use envol::host::loop_use::LoopUse;
 use envol::host::mounts::{self, Mount, Mounts, is_mount_point};
-use envol::host::processes::{Holder, Use, end, holders_of};
+use envol::host::processes::{Holder, Use, holders_of};
 use envol::host::tools::Tool;
 use envol::host::{DeviceNumber, HostError, signature};
 use tempfile::TempDir;
@@ -128,7 +133,7 @@ fn unmount(dir: &Path) {
 }
 
 fn uses_of(holders: &[Holder], user: &User) -> Vec<Use> {
-    let holder = holders.iter().find(|holder| holder.pid == user.id());
+    let holder = holders.iter().find(|holder| holder.process.pid == user.id());
     holder.map(|holder| holder.uses.iter().copied().collect()).unwrap_or_default()
 }
 
@@ -142,7 +147,8 @@ fn a_loop_device_shows_its_image_until_it_is_cleared() {
     assert_eq!(device.device_number().unwrap().major, 7);
     assert_eq!(LoopDevice::backed_by(&image).unwrap(), std::slice::from_ref(&device));
     assert_eq!(LoopDevice::backed_by(&other).unwrap(), []);
-    device.flush_cache().unwrap();
+    let used = LoopUse::of(device.device_number().unwrap()).unwrap();
+    assert!(!used.is_over());
 
     fs::remove_file(&image).unwrap();
     assert_eq!(LoopDevice::backed_by(&image).unwrap(), std::slice::from_ref(&device), "also when the image is deleted");
@@ -150,6 +156,7 @@ fn a_loop_device_shows_its_image_until_it_is_cleared() {
     assert!(matches!(device.wait_until_gone(Duration::ZERO), Err(HostError::Busy { .. })));
     device.clear().unwrap();
     device.wait_until_gone(SECONDS).unwrap();
+    assert!(used.is_over());
     assert_eq!(LoopDevice::backed_by(&image).unwrap(), []);
     device.clear().unwrap();
 }
@@ -235,18 +242,16 @@ fn after_the_shutdown_nothing_is_read_written_or_opened() {
         let place = Place::new();
         let (_, mount) = place.mounted(kind);
         let (dir, device) = (mount.mount_point.clone(), mount.device);
-        let helper = |dir: &Path, device: DeviceNumber| run_shutdown_helper([dir.into(), device.to_string().into()]);
         let mut file = File::create(dir.join("file")).unwrap();
         file.write_all(b"before").unwrap();
 
-        let other = DeviceNumber { major: device.major, minor: device.minor + 1 };
-        assert_ne!(helper(&dir, other), ExitCode::SUCCESS, "another file system is mounted there");
-        assert_ne!(helper(&place.path("."), device), ExitCode::SUCCESS, "the host's own file system");
-        assert_ne!(run_shutdown_helper([]), ExitCode::SUCCESS);
+        let other = DeviceNumber { major: device.major, minor: 1_000_000 };
+        assert_eq!(act_here(None, &[other], Act::ShutDown).unwrap(), [""; 0], "nowhere is nothing to do");
         file.write_all(b"still").unwrap();
         file.sync_all().unwrap();
 
-        assert_eq!(helper(&dir, device), ExitCode::SUCCESS);
+        assert_eq!(act_here(None, &[device], Act::Thaw).unwrap(), [""; 0], "it is not frozen");
+        assert_eq!(act_here(None, &[device], Act::ShutDown).unwrap(), [""; 0]);
         let errors = [
             file.write_all(b"after").and_then(|()| file.sync_all()).unwrap_err(),
             File::open(dir.join("file")).unwrap_err(),
@@ -284,11 +289,11 @@ fn every_use_of_a_file_system_is_found_and_nothing_else() {
         assert_eq!(uses_of(&holders, &beside), []);
         let perl = |holders: &[Holder]| holders.iter().filter(|holder| holder.name == "perl").count();
         assert_eq!(perl(&holders), 4, "{holders:?}: not one that merely sees the mount");
-        assert!(holders.iter().all(|holder| holder.pid != std::process::id()), "{holders:?}: not this process");
+        assert!(holders.iter().all(|holder| holder.process.pid != std::process::id()), "{holders:?}: not this process");
         drop(own);
 
         // A shut-down XFS does not answer stat; the mount table knows.
-        assert_eq!(run_shutdown_helper([dir.clone().into(), numbers[0].to_string().into()]), ExitCode::SUCCESS);
+        assert_eq!(act_here(None, &numbers, Act::ShutDown).unwrap(), [""; 0]);
         assert_eq!(perl(&holders_of(&numbers).unwrap()), 4);
         drop((open, cwd, root, running));
         assert_eq!(holders_of(&numbers).unwrap(), []);
@@ -563,4 +568,125 @@ fn a_hung_fuse_mount_is_looked_at_and_ended_without_waiting_for_it() {
     connection.unmount().unwrap();
     assert_eq!(uses_of(&holders_of(&[device]).unwrap(), &inside), [Use::WorkingDirectory]);
     connection.abort().unwrap();
+}
+
+const ENVOL: &str = env!("CARGO_BIN_EXE_envol");
+
+fn frozen(place: &Place) -> Frozen {
+    freeze_by(Path::new(ENVOL), &place.path("mnt"), SECONDS).unwrap()
+}
+
+/// Writes into a file system in a thread; hears of it when it is done.
+fn writing(dir: &Path) -> mpsc::Receiver<()> {
+    let (done, hears) = mpsc::channel();
+    let file = dir.join("file");
+    std::thread::spawn(move || {
+        fs::write(file, "written").unwrap();
+        done.send(())
+    });
+    hears
+}
+
+fn is_held_back(writer: &mpsc::Receiver<()>) -> bool {
+    writer.recv_timeout(Duration::from_millis(200)).is_err()
+}
+
+/// A signal to a process that is not ours to wait for.
+fn signal_process(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[test]
+fn a_frozen_file_system_holds_writers_back_until_it_is_thawed() {
+    for kind in KINDS {
+        let place = Place::new();
+        let (device, mount) = place.mounted(kind);
+        let frozen = frozen(&place);
+        let writer = writing(&mount.mount_point);
+        assert!(is_held_back(&writer), "{kind}");
+        let again = freeze_by(Path::new(ENVOL), &mount.mount_point, SECONDS).map(drop).unwrap_err();
+        assert!(again.to_string().contains("busy"), "{again}");
+        assert!(frozen.thaw().unwrap(), "{kind}");
+        writer.recv_timeout(SECONDS).unwrap();
+        unmount(&mount.mount_point);
+        device.clear().unwrap();
+    }
+}
+
+#[test]
+fn a_frozen_file_system_is_thawed_after_its_time_and_thawing_says_so() {
+    let place = Place::new();
+    let (_, mount) = place.mounted(FileSystemKind::Ext4);
+    let since = Instant::now();
+    let frozen = frozen(&place);
+    let writer = writing(&mount.mount_point);
+    writer.recv_timeout(SECONDS).unwrap();
+    assert!(since.elapsed() >= FROZEN_AT_MOST);
+    assert!(!frozen.thaw().unwrap());
+}
+
+#[test]
+fn a_frozen_file_system_is_thawed_when_it_is_let_go_of() {
+    let place = Place::new();
+    let (_, mount) = place.mounted(FileSystemKind::Ext4);
+    drop(frozen(&place));
+    // Within its time, and not after it.
+    writing(&mount.mount_point).recv_timeout(FROZEN_AT_MOST / 2).unwrap();
+}
+
+#[test]
+fn a_frozen_file_system_is_thawed_when_its_helper_is_killed_or_stopped() {
+    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::STOP] {
+        let place = Place::new();
+        let (_, mount) = place.mounted(FileSystemKind::Ext4);
+        let frozen = frozen(&place);
+        signal_process(frozen.helper_id().unwrap(), signal);
+        let writer = writing(&mount.mount_point);
+        assert!(is_held_back(&writer));
+        assert!(frozen.thaw().unwrap(), "it was frozen until now");
+        writer.recv_timeout(SECONDS).unwrap();
+    }
+}
+
+#[test]
+fn a_frozen_file_system_is_thawed_when_whoever_froze_it_is_killed() {
+    let place = Place::new();
+    let (_, mount) = place.mounted(FileSystemKind::Ext4);
+    // What a daemon does, in Perl: a helper whose input is a pipe, of which only the daemon has the other end.
+    let script =
+        "$SIG{CHLD} = 'IGNORE'; open(my $pipe, '|-') || exec { $ARGV[0] } 'envol-host', $ARGV[1]; sleep 1000 while 1";
+    let task = serde_json::json!({"Freeze": {"dir": mount.mount_point, "at_most": {"secs": 1000, "nanos": 0}}});
+    let mut parent = Command::new("perl");
+    parent.args(["-e", script, ENVOL, &task.to_string()]).stdout(Stdio::piped());
+    let mut parent = parent.spawn().unwrap();
+    let answer = BufReader::new(parent.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    assert_eq!(answer, "\"Frozen\"");
+    let writer = writing(&mount.mount_point);
+    assert!(is_held_back(&writer));
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    writer.recv_timeout(SECONDS).unwrap();
+}
+
+#[test]
+fn what_is_no_file_system_of_its_own_is_not_frozen() {
+    let place = Place::new();
+    let absent = freeze_by(Path::new(ENVOL), &place.path("absent"), SECONDS).map(drop).unwrap_err();
+    assert!(absent.to_string().contains("No such file"), "{absent}");
+    let proc = freeze_by(Path::new(ENVOL), Path::new("/proc"), SECONDS).map(drop).unwrap_err();
+    assert!(proc.to_string().contains("cannot freeze /proc"), "{proc}");
+}
+
+#[test]
+fn what_was_written_is_in_the_image_after_a_sync() {
+    let place = Place::new();
+    let (_, mount) = place.mounted(FileSystemKind::Ext4);
+    let words = b"words that are looked for in the image".repeat(100);
+    let in_image = || fs::read(place.path("image")).unwrap().windows(words.len()).any(|window| window == words);
+    fs::write(mount.mount_point.join("file"), &words).unwrap();
+    file_system::sync_by(Path::new(ENVOL), &mount.mount_point, SECONDS).unwrap();
+    assert!(in_image());
+    let absent = file_system::sync_by(Path::new(ENVOL), &place.path("absent"), SECONDS).unwrap_err();
+    assert!(absent.to_string().contains("No such file"), "{absent}");
 }

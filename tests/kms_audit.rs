@@ -5,18 +5,13 @@ mod harness;
 
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 
+use harness::following::Following;
 use harness::{ENVOL, Host, ran};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// A record is seen long before, also on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 const MAX_FILE_LEN: usize = 64 * 1024 * 1024;
 
@@ -92,60 +87,21 @@ fn without_a_kms_it_says_how_to_make_one_and_an_empty_log_prints_nothing() {
     envol(&["kms", "audit", "--context", "no pair"]).expect_code(2);
 }
 
-/// `envol kms audit --follow …`, ended when dropped.
-struct Following {
-    process: Child,
-    lines: Receiver<String>,
-}
-
-impl Following {
-    fn start(host: &Host, arguments: &[&str]) -> Self {
-        let mut command = audit_command(host, &["--follow"]);
-        let mut process = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        let (send, lines) = mpsc::channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
-        Self { process, lines }
-    }
-
-    /// The next line that contains `part`.
-    #[track_caller]
-    fn expect(&self, part: &str) -> String {
-        loop {
-            let line = self.lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no {part:?} came"));
-            if line.contains(part) {
-                return line;
-            }
-        }
-    }
-
-    /// As Ctrl-C does; exit code and stderr.
-    fn interrupt(mut self) -> (Option<i32>, String) {
-        kill_process(Pid::from_child(&self.process), Signal::INT).unwrap();
-        let mut stderr = String::new();
-        self.process.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        (self.process.wait().unwrap().code(), stderr)
-    }
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn follow(host: &Host, arguments: &[&str]) -> Following {
+    Following::start(audit_command(host, &["--follow"]).args(arguments))
 }
 
 #[test]
 fn following_shows_what_is_there_and_what_comes_until_it_is_interrupted() {
     let host = Host::new();
     assert_eq!(encrypt(&host, "alias/test", "db=A"), 0);
-    let following = Following::start(&host, &["--context", "db=A"]);
+    let following = follow(&host, &["--context", "db=A"]);
     following.expect("  db=A  ok");
     assert_eq!(encrypt(&host, "alias/test", "db=B"), 0);
     host.disable_key();
     assert_ne!(encrypt(&host, "alias/test", "db=A"), 0);
     // The next one of its own.
-    let next = following.lines.recv_timeout(DEADLINE).unwrap();
+    let next = following.next();
     assert!(next.ends_with("  db=A  DisabledException"), "{next}");
 
     // A server that was killed and serves again goes on with the same log.
@@ -166,7 +122,7 @@ fn every_acknowledged_call_is_in_the_log_when_the_server_is_killed_around_a_rota
         names.filter(|name| name.starts_with("audit-2")).count()
     };
     let mut requests = HashSet::new();
-    let following = Following::start(&host, &["--json"]);
+    let following = follow(&host, &["--json"]);
 
     for (round, lines_before_kill) in [20, 35, 50].into_iter().enumerate() {
         host.stop_kms();

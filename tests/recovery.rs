@@ -7,10 +7,11 @@ mod harness;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use harness::tmpfs::Tmpfs;
 use harness::{Host, ran, wait_until};
 
 fn daemon_is_gone(pid: i32) -> bool {
@@ -53,21 +54,19 @@ fn an_image_that_was_unmounted_by_hand_keeps_what_was_written() {
 }
 
 #[test]
-fn detach_and_delete_clear_what_a_killed_daemon_left() {
+fn detach_and_delete_clear_what_a_killed_daemon_and_companion_left() {
     let host = Host::new();
     let dir = host.directory("mnt");
     let dir_text = dir.to_str().unwrap();
     let volume = host.create(&["--size", "64MiB"]);
     host.envol(&["attach", &volume, dir_text]).expect_code(0);
-    host.kill_daemon(&volume);
-    let status = host.status(&volume);
-    assert!(status["cause"].as_str().unwrap().contains("killed"), "{status}");
+    host.kill_daemon_and_companion(&volume);
     host.envol(&["detach", &volume]).expect_code(0);
     host.envol(&["detach", &volume]).expect_code(3);
     assert!(host.status(&volume)["cause"].is_null());
 
     host.envol(&["attach", &volume, dir_text]).expect_code(0);
-    host.kill_daemon(&volume);
+    host.kill_daemon_and_companion(&volume);
     host.envol(&["delete", &volume, "--yes"]).expect_code(0);
     fs::write(dir.join("an-ordinary-directory"), b"again").unwrap();
 }
@@ -128,24 +127,6 @@ fn a_guard_that_two_volumes_share_goes_with_the_last_of_them() {
     assert!(fs::write(dir.join("beneath"), b"no").is_err());
     host.envol(&["delete", &new, "--yes"]).expect_code(0);
     assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o7777, mode);
-}
-
-/// A small file system, unmounted again at the end.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    fn mount(dir: PathBuf, size: &str) -> Self {
-        let options = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(&dir).status().unwrap();
-        assert!(mounted.success());
-        Self(dir)
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn attaching_and_detaching_leaves_nothing_on_the_host() {
         let pid = host.daemon_pid(&volume);
         // The control: while it is attached there is something to find.
         let device = host.status(&volume)["device"].as_str().unwrap().to_owned();
-        assert_eq!(traces(&volume).len(), 4, "{:?}", traces(&volume));
+        assert_eq!(traces(&volume).len(), 6, "{:?}", traces(&volume));
         host.envol(&["detach", &volume]).expect_code(0);
         assert_eq!(traces(&volume), Vec::<String>::new());
         let name = Path::new(&device).file_name().unwrap().to_str().unwrap();

@@ -6,8 +6,14 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test binary is a crate of its own and uses a part of it")]
 
+pub mod following;
+pub mod mariadb;
 pub mod postgres;
 pub mod scripted_kms;
+pub mod seaweed;
+pub mod snapshots;
+pub mod tmpfs;
+pub mod wire;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -56,17 +62,28 @@ pub struct Ran {
 impl Host {
     /// With the local KMS running.
     pub fn new() -> Self {
+        let host = Self::start(false, None);
+        host.start_watchdog();
+        host
+    }
+
+    /// Without the watchdog: a bench takes as long as it was asked to.
+    pub fn unwatched() -> Self {
         Self::start(false, None)
     }
 
     /// With the root directory that `archive` holds, local KMS and all.
     pub fn from_archive(archive: &Path) -> Self {
-        Self::start(false, Some(archive))
+        let host = Self::start(false, Some(archive));
+        host.start_watchdog();
+        host
     }
 
     /// The same for a user without rights: every command runs as nobody, without a home or a login session.
     pub fn unprivileged() -> Self {
-        Self::start(true, None)
+        let host = Self::start(true, None);
+        host.start_watchdog();
+        host
     }
 
     fn start(unprivileged: bool, archive: Option<&Path>) -> Self {
@@ -106,7 +123,6 @@ impl Host {
             let alias = ["create-alias", "--alias-name", "alias/test", "--target-key-id", key.stdout.trim()];
             host.aws(&alias).expect_code(0);
         }
-        host.start_watchdog();
         host
     }
 
@@ -119,9 +135,33 @@ impl Host {
         &self.environment
     }
 
+    /// One of them.
+    #[track_caller]
+    pub fn variable(&self, name: &str) -> &str {
+        &self.environment.iter().find(|(known, _)| known == name).expect(name).1
+    }
+
     pub fn start_kms(&self) {
-        let mut child = self
-            .command(&self.envol)
+        self.start_kms_as(self.command(&self.envol));
+    }
+
+    /// With a clock that is so much ahead (`+1h`, `-90` for seconds) of everybody else's.
+    pub fn start_kms_at(&self, ahead: &str) {
+        let mut command = self.command(&self.envol);
+        Self::at(&mut command, ahead);
+        self.start_kms_as(command);
+    }
+
+    /// This program under libfaketime, whose own command would stand between us and it.
+    pub fn at<'a>(command: &'a mut Command, ahead: &str) -> &'a mut Command {
+        let library = Command::new("faketime").args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"]).output();
+        let library =
+            ran(&library.expect("faketime is not installed; scripts/test.sh installs it")).expect_code(0).stdout;
+        command.env("LD_PRELOAD", library.trim()).env("FAKETIME", ahead).env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    }
+
+    fn start_kms_as(&self, mut command: Command) {
+        let mut child = command
             .args(["--root", self.root_text(), "kms", "serve"])
             .stderr(Stdio::piped())
             .spawn()
@@ -242,6 +282,28 @@ impl Host {
         rustix::event::poll(&mut polled, None).expect("it ends");
     }
 
+    /// The process that watches the daemon.
+    pub fn companion_pid(&self, volume: &str) -> i32 {
+        let daemon = self.daemon_pid(volume);
+        let children = fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children")).unwrap_or_default();
+        let companion = children.split_whitespace().find(|child| {
+            let name = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            name.starts_with(b"envol-companion")
+        });
+        companion.expect("a companion").parse().expect("a pid")
+    }
+
+    /// Both at once, as the memory killer might: nobody is left to clear up.
+    pub fn kill_daemon_and_companion(&self, volume: &str) {
+        let pids = [self.companion_pid(volume), self.daemon_pid(volume)];
+        // Stopped first: it would start another.
+        signal(pids[1], rustix::process::Signal::STOP);
+        for pid in pids {
+            signal(pid, rustix::process::Signal::KILL);
+        }
+        wait_until("their end", Duration::from_secs(10), || !pids.iter().any(|pid| is_alive(*pid)));
+    }
+
     /// The file or device with the ciphertext.
     pub fn backing(&self, volume: &str) -> PathBuf {
         fs::canonicalize(self.root().join("volumes").join(volume).join("backing")).expect("an image")
@@ -327,6 +389,17 @@ pub fn ran(output: &Output) -> Ran {
     }
 }
 
+pub fn signal(pid: i32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+    rustix::process::kill_process(pid, signal).expect("it lives");
+}
+
+/// Neither gone nor only waiting to be reaped.
+pub fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z') && !state.starts_with('X'))
+}
+
 /// The exit code or, below zero, the signal.
 fn code_of(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
@@ -405,12 +478,12 @@ fn abort_connection(mount_point: &Path) {
 
 /// What a test that failed, or a daemon that was killed, left of one volume.
 fn clear(mount_point: &Path) {
-    use envol::host::{loop_device::LoopDevice, mounts, processes};
+    use envol::host::{ending, loop_device::LoopDevice, mounts, processes};
     abort_connection(mount_point);
     for device in LoopDevice::backed_by(&mount_point.join("image")).unwrap_or_default() {
         if let Ok(number) = device.device_number() {
             let holders = processes::holders_of(&[number]).unwrap_or_default();
-            let _ = processes::end(&holders, Duration::ZERO, Duration::from_secs(5));
+            let _ = ending::end(&holders, Duration::ZERO, Duration::from_secs(5));
             for mount in mounts::Mounts::read().unwrap_or_default().of_device(number) {
                 let _ = mounts::unmount_lazily(&mount.mount_point);
             }

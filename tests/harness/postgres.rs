@@ -30,12 +30,17 @@ pub struct Client {
 impl Postgres {
     /// A new cluster in `pgdata` below `dir`, which must belong to the user postgres; not started.
     pub fn init(dir: &Path) -> Self {
+        let postgres = Self::at(dir);
+        postgres.run("initdb", &["--auth=trust", "--no-instructions", "-D", postgres.data_text()]).expect_code(0);
+        postgres
+    }
+
+    /// The one that is below `dir` already.
+    pub fn at(dir: &Path) -> Self {
         let outside = TempDir::with_prefix("envol-test-pg-").expect("a temporary directory");
         let owned = Command::new("chown").arg("postgres:").arg(outside.path()).status().expect("chown runs");
         assert!(owned.success(), "there is no user postgres; scripts/test.sh installs PostgreSQL");
-        let postgres = Self { data: dir.join("pgdata"), outside };
-        postgres.run("initdb", &["--auth=trust", "--no-instructions", "-D", postgres.data_text()]).expect_code(0);
-        postgres
+        Self { data: dir.join("pgdata"), outside }
     }
 
     /// One of PostgreSQL's programs, as the user postgres, talking to this cluster.

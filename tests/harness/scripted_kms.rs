@@ -33,7 +33,10 @@ struct Script {
     asked: Vec<Asked>,
     /// By [`Asked::name`]: the code of the error.
     refusals: HashMap<String, &'static str>,
+    /// The same for so many calls, before `refusals` are looked at.
+    next_refusals: HashMap<String, (&'static str, usize)>,
     ignores_dry_run: bool,
+    key_state: Option<&'static str>,
 }
 
 /// Listens until the test process ends.
@@ -61,8 +64,26 @@ impl ScriptedKms {
         self.script.lock().expect("not poisoned").refusals.insert(name.to_owned(), code);
     }
 
+    /// So many of the next calls; then it is as before.
+    pub fn refuse_next(&self, name: &str, code: &'static str, calls: usize) {
+        self.script.lock().expect("not poisoned").next_refusals.insert(name.to_owned(), (code, calls));
+    }
+
+    pub fn is_out_of_refusals(&self, name: &str) -> bool {
+        self.script.lock().expect("not poisoned").next_refusals.get(name).is_none_or(|(_, left)| *left == 0)
+    }
+
+    pub fn allow(&self, name: &str) {
+        self.script.lock().expect("not poisoned").refusals.remove(name);
+    }
+
     pub fn allow_all(&self) {
         self.script.lock().expect("not poisoned").refusals.clear();
+    }
+
+    /// The state that `DescribeKey` tells from now on.
+    pub fn describe_as(&self, key_state: &'static str) {
+        self.script.lock().expect("not poisoned").key_state = Some(key_state);
     }
 
     pub fn ignore_dry_run(&self) {
@@ -110,7 +131,11 @@ impl Script {
     fn reply(&mut self, asked: &Asked) -> (u16, Value) {
         let (name, body) = (asked.name(), asked.body.clone());
         self.asked.push(asked.clone());
-        if let Some(code) = self.refusals.get(&name) {
+        let next = self.next_refusals.get_mut(&name).filter(|(_, left)| *left > 0).map(|(code, left)| {
+            *left -= 1;
+            *code
+        });
+        if let Some(code) = next.or_else(|| self.refusals.get(&name).copied()) {
             return (400, json!({ "__type": code, "message": format!("in AWS's words: {name}") }));
         }
         if body["DryRun"] == true && !self.ignores_dry_run {
@@ -120,8 +145,10 @@ impl Script {
         let plaintext = "BwcH".repeat(21) + "Bw==";
         let wrapped = if body["EncryptionContext"]["envol:use"] == "canary" { "Y2FuYXJ5" } else { "dm9sdW1l" };
         let answer = match asked.operation.as_str() {
-            "DescribeKey" => json!({ "KeyMetadata": { "KeyId": KEY, "Arn": KEY, "KeyState": "Enabled",
-                "KeyUsage": "ENCRYPT_DECRYPT", "KeySpec": "SYMMETRIC_DEFAULT" } }),
+            "DescribeKey" => {
+                json!({ "KeyMetadata": { "KeyId": KEY, "Arn": KEY, "KeyState": self.key_state.unwrap_or("Enabled"),
+                "KeyUsage": "ENCRYPT_DECRYPT", "KeySpec": "SYMMETRIC_DEFAULT" } })
+            }
             "GenerateDataKeyWithoutPlaintext" => json!({ "KeyId": KEY, "CiphertextBlob": wrapped }),
             "Decrypt" => json!({ "KeyId": KEY, "Plaintext": plaintext }),
             "CreateGrant" => json!({ "GrantId": GRANT_ID, "GrantToken": GRANT_TOKEN }),

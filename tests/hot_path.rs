@@ -1,0 +1,120 @@
+//! What a request costs in system calls of the daemon: its arrival, one call of the store and its answer. Not timed, so that a busy machine says the same as a quiet one.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+use harness::{Host, ran};
+use rustix::process::{Pid, Signal, kill_process};
+
+const REQUESTS: u64 = 1000;
+
+/// Opening and closing the image, a page of the allocation map, and calls that were under way when counting began.
+const ALLOWANCE: u64 = 60;
+
+const ARRIVAL: &str = "read";
+const ANSWER: &str = "writev";
+
+#[test]
+fn a_read_or_a_write_is_its_arrival_one_call_of_the_store_and_its_answer() {
+    let host = Host::new();
+    let volume = attached(&host);
+    for (direction, of_store) in [("randread", "preadv2"), ("randwrite", "pwrite64")] {
+        let calls = calls_during(&host, &volume, || fio(&host, &volume, direction, "4k"));
+        for name in [ARRIVAL, of_store, ANSWER] {
+            let count = calls.get(name).copied().unwrap_or(0);
+            assert!((REQUESTS..=REQUESTS + ALLOWANCE).contains(&count), "{direction}: {name} {count} times: {calls:?}");
+        }
+        assert!(calls.values().sum::<u64>() <= 3 * REQUESTS + ALLOWANCE, "{direction}: {calls:?}");
+    }
+}
+
+/// What the bound above would not let pass.
+#[test]
+fn a_write_of_a_part_of_a_block_is_seen_to_cost_one_call_more() {
+    let host = Host::new();
+    let volume = attached(&host);
+    let calls = calls_during(&host, &volume, || fio(&host, &volume, "randwrite", "512"));
+    assert!((4 * REQUESTS..=4 * REQUESTS + ALLOWANCE).contains(&calls.values().sum::<u64>()), "{calls:?}");
+}
+
+/// Every block of it is written: what was never written is answered without the store.
+fn attached(host: &Host) -> String {
+    let volume = host.create(&["--size", "16MiB"]);
+    host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+    let mut image = fs::OpenOptions::new().write(true).open(host.image(&volume)).unwrap();
+    std::io::copy(&mut std::io::repeat(1).take(16 << 20), &mut image).unwrap();
+    volume
+}
+
+/// One request after the other: with several at once the workers now and then wait for each other, which is no cost of a request.
+fn fio(host: &Host, volume: &str, direction: &str, block_size: &str) {
+    let mut fio = Command::new("fio");
+    fio.args([
+        "--name=image",
+        "--ioengine=psync",
+        "--direct=1",
+        "--size=16m",
+        "--norandommap",
+        "--allow_file_create=0",
+    ]);
+    fio.arg(format!("--number_ios={REQUESTS}")).arg(format!("--filename={}", host.image(volume).display()));
+    fio.arg(format!("--rw={direction}")).arg(format!("--bs={block_size}"));
+    ran(&fio.output().expect("fio is not installed; scripts/test.sh installs it")).expect_code(0);
+}
+
+/// The system calls, each with how often, that the daemon's FUSE workers made while `work` was done.
+fn calls_during(host: &Host, volume: &str, work: impl FnOnce()) -> BTreeMap<String, u64> {
+    let workers = fuse_workers(host.daemon_pid(volume));
+    let summary = host.root().join("strace");
+    let mut strace = Command::new("strace");
+    strace.args(["--summary-only", "--summary-columns=calls,name", "--output"]).arg(&summary);
+    strace.args(workers.iter().map(|worker| format!("--attach={worker}")));
+    let strace = strace.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut strace = Tracer(strace.expect("strace is not installed; scripts/test.sh installs it"));
+    let mut messages = BufReader::new(strace.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    for worker in &workers {
+        let message = messages.next().expect("strace says whom it has attached to");
+        assert!(message.contains("attached"), "{worker}: {message}");
+    }
+    work();
+    strace.end();
+    let summary = fs::read_to_string(summary).unwrap();
+    let calls = summary.lines().filter_map(|line| {
+        let (count, name) = line.trim().split_once(' ')?;
+        Some((name.trim().to_owned(), count.parse().ok()?)).filter(|(name, _)| name != "total")
+    });
+    calls.collect()
+}
+
+fn fuse_workers(daemon: i32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{daemon}/task")).unwrap().flatten();
+    let workers = threads
+        .filter(|thread| fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.starts_with("fuser-")));
+    let workers: Vec<String> = workers.map(|thread| thread.file_name().into_string().unwrap()).collect();
+    assert!(!workers.is_empty(), "the FUSE workers have another name");
+    workers
+}
+
+/// Ends with the test: a daemon that is traced by nobody goes on.
+struct Tracer(Child);
+
+impl Tracer {
+    /// In good order: it lets go of the threads and writes what it counted.
+    fn end(&mut self) {
+        kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

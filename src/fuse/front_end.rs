@@ -1,4 +1,4 @@
-//! FUSE requests to calls of the volume, and nothing more.
+//! FUSE requests to calls of the image, and nothing more.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -14,8 +14,9 @@ use fuser::{
 use super::IMAGE_NAME;
 use super::attributes::{Attributes, DIRECTORY, IMAGE, TTL};
 use super::errno::errno;
+use super::image::Image;
 use super::waiting_room::WaitingRoom;
-use crate::volume::{Aligned, Scratch, Volume, VolumeError};
+use crate::volume::{Aligned, Scratch, VolumeError};
 
 /// The largest request to ask the kernel for; it may offer less (`/proc/sys/fs/fuse/max_pages_limit`).
 const MAX_REQUEST_BYTES: u32 = 1 << 20;
@@ -25,8 +26,8 @@ const MAX_BACKGROUND: u16 = 64;
 
 const BLOCK_SIZE_BYTES: u32 = 4096;
 
-pub(super) struct FrontEnd {
-    volume: Arc<Volume>,
+pub(super) struct FrontEnd<I> {
+    image: Arc<I>,
     attributes: Attributes,
     waiting: WaitingRoom,
 }
@@ -46,21 +47,21 @@ fn with_buffers<T>(call: impl FnOnce(&mut Buffers) -> T) -> T {
     BUFFERS.with_borrow_mut(call)
 }
 
-impl FrontEnd {
-    pub(super) fn new(volume: Arc<Volume>, receivers: usize) -> io::Result<Self> {
-        Ok(Self { attributes: Attributes::new(volume.size_bytes()), volume, waiting: WaitingRoom::new(receivers)? })
+impl<I: Image> FrontEnd<I> {
+    pub(super) fn new(image: Arc<I>, receivers: usize) -> io::Result<Self> {
+        Ok(Self { attributes: Attributes::new(image.size_bytes()), image, waiting: WaitingRoom::new(receivers)? })
     }
 
     /// How much of `len` bytes from `offset` lies inside of the image.
     fn clip(&self, offset: u64, len: u64) -> u64 {
-        len.min(self.volume.size_bytes().saturating_sub(offset))
+        len.min(self.image.size_bytes().saturating_sub(offset))
     }
 
     /// Answers if that takes no wait for a disk, and gives the reply back if it does.
     fn read_at_once(&self, offset: u64, len: usize, reply: ReplyData) -> Option<ReplyData> {
         with_buffers(|Buffers { scratch, reply: bytes }| {
             let bytes = &mut bytes[..len];
-            match self.volume.read_at_once(offset, bytes, scratch) {
+            match self.image.read_at_once(offset, bytes, scratch) {
                 Ok(()) => reply.data(bytes),
                 Err(VolumeError::WouldWait) => return Some(reply),
                 Err(error) => reply.error(errno(&error)),
@@ -70,12 +71,12 @@ impl FrontEnd {
     }
 
     /// What makes a range zeros as this mode of fallocate(2) wants it.
-    fn zeroing(&self, offset: u64, len: u64, mode: i32) -> Result<Zeroing, Errno> {
+    fn zeroing(&self, offset: u64, len: u64, mode: i32) -> Result<Zeroing<I>, Errno> {
         let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
         match mode & !libc::FALLOC_FL_KEEP_SIZE {
-            libc::FALLOC_FL_PUNCH_HOLE if keep_size => Ok(Volume::discard),
-            libc::FALLOC_FL_ZERO_RANGE if keep_size || end <= self.volume.size_bytes() => Ok(Volume::zero),
+            libc::FALLOC_FL_PUNCH_HOLE if keep_size => Ok(I::discard),
+            libc::FALLOC_FL_ZERO_RANGE if keep_size || end <= self.image.size_bytes() => Ok(I::zero),
             libc::FALLOC_FL_ZERO_RANGE => Err(Errno::EFBIG),
             // Space cannot be promised on a sparse image, nor ranges moved.
             _ => Err(Errno::EOPNOTSUPP),
@@ -83,12 +84,12 @@ impl FrontEnd {
     }
 }
 
-type Zeroing = fn(&Volume, u64, u64, &mut Scratch) -> Result<(), VolumeError>;
+type Zeroing<I> = fn(&I, u64, u64, &mut Scratch) -> Result<(), VolumeError>;
 
-fn read_and_wait(volume: &Volume, offset: u64, len: usize, reply: ReplyData) {
+fn read_and_wait(image: &impl Image, offset: u64, len: usize, reply: ReplyData) {
     with_buffers(|Buffers { scratch, reply: bytes }| {
         let bytes = &mut bytes[..len];
-        match volume.read(offset, bytes, scratch) {
+        match image.read(offset, bytes, scratch) {
             Ok(()) => reply.data(bytes),
             Err(error) => reply.error(errno(&error)),
         }
@@ -102,7 +103,7 @@ fn empty(reply: ReplyEmpty, result: Result<(), VolumeError>) {
     }
 }
 
-impl Filesystem for FrontEnd {
+impl<I: Image> Filesystem for FrontEnd<I> {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         for flag in [InitFlags::FUSE_ASYNC_DIO, InitFlags::FUSE_PARALLEL_DIROPS, InitFlags::FUSE_ABORT_ERROR] {
             // What a kernel does not know it does without.
@@ -187,11 +188,11 @@ impl Filesystem for FrontEnd {
         if len == 0 {
             return reply.data(&[]);
         }
-        if self.volume.always_waits() {
-            read_and_wait(&self.volume, offset, len, reply);
+        if self.image.always_waits() {
+            read_and_wait(&*self.image, offset, len, reply);
         } else if let Some(reply) = self.read_at_once(offset, len, reply) {
-            let volume = Arc::clone(&self.volume);
-            self.waiting.enter(move || read_and_wait(&volume, offset, len, reply));
+            let image = Arc::clone(&self.image);
+            self.waiting.enter(move || read_and_wait(&*image, offset, len, reply));
         }
     }
 
@@ -215,7 +216,7 @@ impl Filesystem for FrontEnd {
         if len == 0 && !data.is_empty() {
             return reply.error(Errno::ENOSPC);
         }
-        match with_buffers(|buffers| self.volume.write(offset, &data[..len], &mut buffers.scratch)) {
+        match with_buffers(|buffers| self.image.write(offset, &data[..len], &mut buffers.scratch)) {
             Ok(()) => reply.written(written),
             Err(error) => reply.error(errno(&error)),
         }
@@ -227,8 +228,8 @@ impl Filesystem for FrontEnd {
     }
 
     fn fsync(&self, _request: &Request, _inode: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        let volume = Arc::clone(&self.volume);
-        self.waiting.enter(move || empty(reply, volume.sync()));
+        let image = Arc::clone(&self.image);
+        self.waiting.enter(move || empty(reply, image.sync()));
     }
 
     fn fallocate(
@@ -249,9 +250,9 @@ impl Filesystem for FrontEnd {
         if len == 0 {
             return reply.ok();
         }
-        let volume = Arc::clone(&self.volume);
+        let image = Arc::clone(&self.image);
         self.waiting.enter(move || {
-            empty(reply, with_buffers(|buffers| zeroing(&volume, offset, len, &mut buffers.scratch)));
+            empty(reply, with_buffers(|buffers| zeroing(&image, offset, len, &mut buffers.scratch)));
         });
     }
 
@@ -281,7 +282,7 @@ impl Filesystem for FrontEnd {
     }
 
     fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        let blocks = self.volume.size_bytes() / u64::from(BLOCK_SIZE_BYTES);
+        let blocks = self.image.size_bytes() / u64::from(BLOCK_SIZE_BYTES);
         reply.statfs(blocks, 0, 0, 1, 0, BLOCK_SIZE_BYTES, 255, BLOCK_SIZE_BYTES);
     }
 

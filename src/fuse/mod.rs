@@ -1,8 +1,9 @@
-//! Front-end: shows a volume as one file, `image`, of fixed size. The only room that knows FUSE.
+//! Front-end: shows an image as one file, `image`, of fixed size. The only room that knows FUSE.
 
 mod attributes;
 mod errno;
 mod front_end;
+mod image;
 mod mount;
 mod waiting_room;
 
@@ -14,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use fuser::{Config, Session, SessionACL};
 
-use crate::volume::Volume;
 use front_end::FrontEnd;
+
+pub use image::Image;
 
 /// The name of the one file.
 pub const IMAGE_NAME: &str = "image";
@@ -33,18 +35,18 @@ pub struct FuseServer {
     workers: JoinHandle<io::Result<()>>,
 }
 
-/// Mounts `volume` at `mount_point` (an empty directory) and serves it from threads of its own.
+/// Mounts `image` at `mount_point` (an empty directory) and serves it from threads of its own.
 ///
 /// As root by mount(2), else through fusermount3. Only the user who mounts may look inside.
-pub fn serve(volume: Arc<Volume>, mount_point: &Path, source: &str) -> io::Result<FuseServer> {
+pub fn serve(image: Arc<impl Image>, mount_point: &Path, source: &str) -> io::Result<FuseServer> {
     let device = mount::mount(mount_point, source)?;
     let mut config = Config::default();
     config.acl = SessionACL::Owner;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let receivers = if volume.always_waits() { WAITING_RECEIVERS } else { cores.clamp(MIN_RECEIVERS, MAX_RECEIVERS) };
+    let receivers = if image.always_waits() { WAITING_RECEIVERS } else { cores.clamp(MIN_RECEIVERS, MAX_RECEIVERS) };
     config.n_threads = Some(receivers);
     config.clone_fd = true;
-    let session = Session::from_fd(FrontEnd::new(volume, receivers)?, device, SessionACL::Owner, config)?;
+    let session = Session::from_fd(FrontEnd::new(image, receivers)?, device, SessionACL::Owner, config)?;
     let workers = std::thread::Builder::new().name("fuse".to_owned()).spawn(move || session.run())?;
     Ok(FuseServer { workers })
 }

@@ -1,0 +1,60 @@
+//! What the front-end shows, as it sees it: bytes of a fixed size. envol shows volumes and nothing else; a bench that wants to
+//! know what the cipher costs shows a store.
+
+use crate::volume::{Scratch, Volume, VolumeError};
+
+/// Called by many threads at once. Ranges may end anywhere, and lie within [`Image::size_bytes`].
+pub trait Image: Send + Sync + 'static {
+    fn size_bytes(&self) -> u64;
+
+    /// Whether every read and write waits for a disk.
+    fn always_waits(&self) -> bool;
+
+    fn read(&self, offset: u64, out: &mut [u8], scratch: &mut Scratch) -> Result<(), VolumeError>;
+
+    /// # Errors
+    /// [`VolumeError::WouldWait`]
+    fn read_at_once(&self, offset: u64, out: &mut [u8], scratch: &mut Scratch) -> Result<(), VolumeError>;
+
+    fn write(&self, offset: u64, data: &[u8], scratch: &mut Scratch) -> Result<(), VolumeError>;
+
+    fn discard(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError>;
+
+    fn zero(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError>;
+
+    fn sync(&self) -> Result<(), VolumeError>;
+}
+
+impl Image for Volume {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes()
+    }
+
+    fn always_waits(&self) -> bool {
+        self.always_waits()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8], scratch: &mut Scratch) -> Result<(), VolumeError> {
+        self.read(offset, out, scratch)
+    }
+
+    fn read_at_once(&self, offset: u64, out: &mut [u8], scratch: &mut Scratch) -> Result<(), VolumeError> {
+        self.read_at_once(offset, out, scratch)
+    }
+
+    fn write(&self, offset: u64, data: &[u8], scratch: &mut Scratch) -> Result<(), VolumeError> {
+        self.write(offset, data, scratch)
+    }
+
+    fn discard(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError> {
+        self.discard(offset, len_bytes, scratch)
+    }
+
+    fn zero(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError> {
+        self.zero(offset, len_bytes, scratch)
+    }
+
+    fn sync(&self) -> Result<(), VolumeError> {
+        self.sync()
+    }
+}

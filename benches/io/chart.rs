@@ -85,7 +85,11 @@ fn group(svg: &mut String, row: &Row, x: usize, y: usize) {
         let cut = if value > full { "» " } else { "" };
         let (class, emphasis) = match contender {
             Contender::Envol | Contender::EnvolNoCache => ("envol", " ours"),
-            Contender::Raw | Contender::RawBuffered | Contender::NoStore | Contender::Plain => ("plain", ""),
+            Contender::Raw
+            | Contender::RawBuffered
+            | Contender::NoStore
+            | Contender::Plain
+            | Contender::PlainNoCache => ("plain", ""),
             _ => ("other", ""),
         };
         let (bar, text) = (x + NAME_WIDTH, top + BAR_HEIGHT - 3);

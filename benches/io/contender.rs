@@ -17,24 +17,46 @@ pub(crate) enum Contender {
     NoStore,
     /// The plain front-end: FUSE and the store, no cipher
     Plain,
+    /// The plain front-end past the page cache
+    PlainNoCache,
     Envol,
     /// `envol attach --cache none`
     EnvolNoCache,
     /// qemu-storage-daemon, LUKS over its FUSE export
     QemuLuks,
+    /// The same with cache.direct=on
+    QemuLuksNoCache,
     /// nbdkit's LUKS filter through nbdfuse
     NbdkitLuks,
     Gocryptfs,
 }
 
-use Contender::{Envol, EnvolNoCache, Gocryptfs, NbdkitLuks, NoStore, Plain, QemuLuks, Raw, RawBuffered};
+use Contender::{
+    Envol, EnvolNoCache, Gocryptfs, NbdkitLuks, NoStore, Plain, PlainNoCache, QemuLuks, QemuLuksNoCache, Raw,
+    RawBuffered,
+};
 
 impl Contender {
+    pub(crate) const OURS: [Self; 2] = [Envol, EnvolNoCache];
+
     fn at(level: Level) -> &'static [Self] {
         match level {
-            Level::Image => &[Raw, NoStore, Plain, Envol, EnvolNoCache, QemuLuks, NbdkitLuks, Gocryptfs],
-            Level::Database => &[Raw, RawBuffered, Plain, Envol, EnvolNoCache, QemuLuks, Gocryptfs],
-            Level::Beside => &[Raw, RawBuffered, Plain, Envol, EnvolNoCache],
+            Level::Image => &[
+                Raw,
+                NoStore,
+                Plain,
+                PlainNoCache,
+                Envol,
+                EnvolNoCache,
+                QemuLuks,
+                QemuLuksNoCache,
+                NbdkitLuks,
+                Gocryptfs,
+            ],
+            Level::Database => {
+                &[Raw, RawBuffered, Plain, PlainNoCache, Envol, EnvolNoCache, QemuLuks, QemuLuksNoCache, Gocryptfs]
+            }
+            Level::Beside => &[Raw, RawBuffered, Plain, PlainNoCache, Envol, EnvolNoCache],
         }
     }
 
@@ -47,10 +69,19 @@ impl Contender {
         }
     }
 
+    /// Whose work and cache are the same as that of `self`, which is one of envol's.
+    pub(crate) fn is_like(self, other: Self) -> bool {
+        match self {
+            Envol => matches!(other, Raw | RawBuffered | NoStore | Plain | QemuLuks | NbdkitLuks | Gocryptfs),
+            EnvolNoCache => matches!(other, Raw | PlainNoCache | Envol | QemuLuksNoCache),
+            _ => false,
+        }
+    }
+
     /// Each with its Debian package.
     fn programs(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            QemuLuks => &[("qemu-storage-daemon", "qemu-utils"), ("qemu-img", "qemu-utils")],
+            QemuLuks | QemuLuksNoCache => &[("qemu-storage-daemon", "qemu-utils"), ("qemu-img", "qemu-utils")],
             // LUKS is laid out by qemu-img: nbdkit only opens it.
             NbdkitLuks => &[("nbdkit", "nbdkit"), ("nbdfuse", "libnbd-bin"), ("qemu-img", "qemu-utils")],
             Gocryptfs => &[("gocryptfs", "gocryptfs")],

@@ -39,10 +39,9 @@ pub(crate) fn print(rows: &[Row], arguments: &Arguments) {
         };
         let decimals = if table[0].level == Level::Beside { 2 } else { 0 };
         figures("", &Row::value, decimals);
-        if contenders.contains(&Contender::Envol) {
-            let others: Vec<Contender> =
-                contenders.iter().copied().filter(|other| *other != Contender::Envol).collect();
-            print_table("envol for 1 of", table, &others, &|row, other| row.ratio_to(other).map(ratio));
+        for ours in Contender::OURS {
+            let others: Vec<Contender> = contenders.iter().copied().filter(|other| ours.is_like(*other)).collect();
+            print_table(&format!("{ours} for 1 of"), table, &others, &|row, other| row.ratio(ours, other).map(text));
         }
         figures("99th percentile, µs", &Row::p99_us, 0);
         let per =
@@ -51,7 +50,7 @@ pub(crate) fn print(rows: &[Row], arguments: &Arguments) {
     }
 }
 
-fn ratio(spread: Spread) -> String {
+fn text(spread: Spread) -> String {
     let Spread { median, least, most } = spread;
     format!("{median:.2} ({least:.2}..{most:.2})")
 }
@@ -111,7 +110,8 @@ fn results(row: &Row) -> Vec<Value> {
             "unit": row.unit.name(),
             "median": row.value(contender).map(|spread| spread.median),
             "samples": samples,
-            "envol_ratio": spread(row.ratio_to(contender)),
+            "envol_ratio": spread(row.ratio(Contender::Envol, contender)),
+            "envol_no_cache_ratio": spread(row.ratio(Contender::EnvolNoCache, contender)),
             "p99_us": spread(row.p99_us(contender)),
             "cpu_s": spread(row.cpu_s(contender)),
         })

@@ -84,9 +84,9 @@ impl Row {
         Spread::of(self.samples(contender)?.iter().filter_map(|sample| sample.p99_us))
     }
 
-    /// Envol's value for each one of `other`, round by round: what disturbs a whole round cancels out.
-    pub(crate) fn ratio_to(&self, other: Contender) -> Option<Spread> {
-        let (ours, theirs) = (self.samples(Contender::Envol)?, self.samples(other)?);
+    /// The value of `ours` for each one of `other`, round by round: what disturbs a whole round cancels out.
+    pub(crate) fn ratio(&self, ours: Contender, other: Contender) -> Option<Spread> {
+        let (ours, theirs) = (self.samples(ours)?, self.samples(other)?);
         Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| ours.value / theirs.value))
     }
 }

@@ -46,15 +46,15 @@ pub(crate) fn serve<'a>(contender: Contender, setting: &'a Setting, place: &Plac
             File::create(&backing).unwrap().set_len(size_bytes).unwrap();
             served(backing, None, Vec::new())
         }
-        Contender::NoStore | Contender::Plain => {
+        Contender::NoStore | Contender::Plain | Contender::PlainNoCache => {
             let dir = place.directory(&name);
             let mut command = Command::new(&setting.arguments.plain_front_end);
             command.arg(&dir);
-            if contender == Contender::Plain {
-                File::create(&backing).unwrap().set_len(size_bytes).unwrap();
-                command.arg(&backing);
-            } else {
+            if contender == Contender::NoStore {
                 command.args(["--no-store", &size]);
+            } else {
+                File::create(&backing).unwrap().set_len(size_bytes).unwrap();
+                command.args((contender == Contender::PlainNoCache).then_some("--no-cache")).arg(&backing);
             }
             let server = Server::start(&mut command);
             served(dir.join("image"), Some(Mounted(dir)), vec![server])
@@ -66,13 +66,15 @@ pub(crate) fn serve<'a>(contender: Contender, setting: &'a Setting, place: &Plac
             let image = setting.host.image(&attached.volume);
             Served { volume: Some(attached), ..served(image, None, Vec::new()) }
         }
-        Contender::QemuLuks => {
+        Contender::QemuLuks | Contender::QemuLuksNoCache => {
             make_luks(&backing, &size);
             let image = place.path(&name);
             File::create(&image).unwrap();
             let mut command = Command::new("qemu-storage-daemon");
             command.args(["--object", &format!("secret,id=secret,data={PASSPHRASE}")]);
-            let file = format!("driver=file,node-name=file,filename={},aio=threads", backing.display());
+            let direct = if contender == Contender::QemuLuksNoCache { "on" } else { "off" };
+            let file =
+                format!("driver=file,node-name=file,filename={},aio=threads,cache.direct={direct}", backing.display());
             command.args(["--blockdev", &file]);
             command.args(["--blockdev", "driver=luks,node-name=luks,file=file,key-secret=secret"]);
             let export = format!("type=fuse,id=export,node-name=luks,mountpoint={},writable=on", image.display());

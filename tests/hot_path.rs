@@ -22,9 +22,14 @@ const ANSWER: &str = "writev";
 
 #[test]
 fn a_read_or_a_write_is_its_arrival_one_call_of_the_store_and_its_answer() {
+    is_three_calls("none", "pread64");
+    is_three_calls("writeback", "preadv2");
+}
+
+fn is_three_calls(cache: &str, read_of_store: &str) {
     let host = Host::new();
-    let volume = attached(&host);
-    for (direction, of_store) in [("randread", "preadv2"), ("randwrite", "pwrite64")] {
+    let volume = attached(&host, cache);
+    for (direction, of_store) in [("randread", read_of_store), ("randwrite", "pwrite64")] {
         let calls = calls_during(&host, &volume, || fio(&host, &volume, direction, "4k"));
         for name in [ARRIVAL, of_store, ANSWER] {
             let count = calls.get(name).copied().unwrap_or(0);
@@ -38,15 +43,15 @@ fn a_read_or_a_write_is_its_arrival_one_call_of_the_store_and_its_answer() {
 #[test]
 fn a_write_of_a_part_of_a_block_is_seen_to_cost_one_call_more() {
     let host = Host::new();
-    let volume = attached(&host);
+    let volume = attached(&host, "none");
     let calls = calls_during(&host, &volume, || fio(&host, &volume, "randwrite", "512"));
     assert!((4 * REQUESTS..=4 * REQUESTS + ALLOWANCE).contains(&calls.values().sum::<u64>()), "{calls:?}");
 }
 
 /// Every block of it is written: what was never written is answered without the store.
-fn attached(host: &Host) -> String {
+fn attached(host: &Host, cache: &str) -> String {
     let volume = host.create(&["--size", "16MiB"]);
-    host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+    host.envol(&["attach", &volume, "--raw", "--cache", cache]).expect_code(0);
     let mut image = fs::OpenOptions::new().write(true).open(host.image(&volume)).unwrap();
     std::io::copy(&mut std::io::repeat(1).take(16 << 20), &mut image).unwrap();
     volume

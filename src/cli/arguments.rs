@@ -150,9 +150,9 @@ pub(super) struct Attach {
     #[arg(long, value_name = "NAME")]
     pub(super) kms_profile: Option<String>,
 
-    /// Past the page cache to the image (none), or through it (writeback)
-    #[arg(long, value_name = "none|writeback", default_value_t)]
-    pub(super) cache: CacheMode,
+    /// Past the page cache to the image (none), or through it (writeback); without, none where the image's file system can
+    #[arg(long, value_name = "none|writeback")]
+    pub(super) cache: Option<CacheMode>,
 
     /// How often KMS is asked whether the key may still be used
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]

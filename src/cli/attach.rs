@@ -206,7 +206,9 @@ fn foreground_arguments(root: &Root, verb: &Attach, dir: Option<&Path>, verbose:
     if let Some(most) = verb.max_unverified {
         option("max-unverified", &millis(most));
     }
-    option("cache", &verb.cache.to_string());
+    if let Some(cache) = verb.cache {
+        option("cache", &cache.to_string());
+    }
     if let Some(kind) = verb.fs {
         option("fs", &kind.to_string());
     }

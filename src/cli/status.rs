@@ -86,6 +86,7 @@ impl Merged {
             "verified_at": live.and_then(|live| live.verified_at),
             "unverified_s": live.map(|live| live.unverified_s),
             "last_kms_error": live.and_then(|live| live.last_kms_error.as_deref()),
+            "cache": live.map(|live| live.cache),
             "key_memory": live.map(|live| live.key_memory.as_str()),
             "refused": live.map(|live| &live.refused),
         })
@@ -121,6 +122,7 @@ impl Merged {
         if let Some(live) = &self.live {
             add("mounted on", live.mount_point.clone());
             add("device", live.device.clone());
+            add("cache", Some(live.cache.to_string()));
             add("daemon", Some(format!("pid {}, keys in {}", live.pid, live.key_memory)));
             add("key verified", Some(verification(live)));
             for refused in &live.refused {

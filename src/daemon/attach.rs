@@ -69,17 +69,22 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
     }
 }
 
-fn open_store(root: &Root, paths: &VolumePaths, cache: CacheMode) -> Result<Arc<dyn Store>, DaemonError> {
+fn open_store(root: &Root, paths: &VolumePaths, cache: Option<CacheMode>) -> Result<Arc<dyn Store>, DaemonError> {
     let id = paths.id().clone();
     if !paths.dir().is_dir() {
         return Err(CatalogError::NoSuchVolume { id, root: root.path().to_owned() }.into());
     }
     let backing = paths.backing();
     match FileStore::open(&backing) {
-        Ok(store) if cache == CacheMode::None => {
-            Ok(Arc::new(store.without_cache(&backing).map_err(CatalogError::from)?))
+        Ok(mut store) => {
+            let bypassed = if cache == Some(CacheMode::Writeback) { Ok(()) } else { store.bypass_cache(&backing) };
+            match bypassed {
+                // Nobody insisted.
+                Err(StoreError::NoDirectIo { .. }) if cache.is_none() => {}
+                bypassed => bypassed.map_err(CatalogError::from)?,
+            }
+            Ok(Arc::new(store))
         }
-        Ok(store) => Ok(Arc::new(store)),
         Err(StoreError::Busy { .. }) => {
             Err(read_revoked(paths).unwrap_or_else(|| CatalogError::Busy(leftovers::who_is_attached(paths))).into())
         }

@@ -20,7 +20,7 @@ use crate::host::loop_device::LoopDevice;
 use crate::revocation::events::VolumeState;
 use crate::revocation::{Revocation, Verification};
 use crate::secret::{ChangeDetectionKey, Protection};
-use crate::store::Store;
+use crate::store::{CacheMode, Store};
 use crate::volume::{Phase, Volume};
 
 /// What is `Some` was brought up, and must be taken down in the reverse order.
@@ -151,6 +151,7 @@ impl Attached {
                 unverified_s: 0,
                 last_kms_error: None,
                 key_memory: self.protection.to_string(),
+                cache: if self.volume.always_waits() { CacheMode::None } else { CacheMode::Writeback },
                 refused: self.refused.clone(),
             },
         })

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::snapshot::SnapshotOrder;
 use crate::catalog::VolumePaths;
 use crate::snapshot::SnapshotHeader;
+use crate::store::CacheMode;
 
 /// Raised when a question or an answer changes its meaning.
 pub(super) const PROTOCOL_VERSION: u32 = 1;
@@ -103,6 +104,7 @@ pub struct LiveStatus {
     pub last_kms_error: Option<String>,
     /// Where the keys lie: `memfd_secret` or `mlock`.
     pub key_memory: String,
+    pub cache: CacheMode,
     /// What the host did not allow, e.g. locking all memory.
     pub refused: Vec<String>,
 }

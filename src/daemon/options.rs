@@ -21,7 +21,8 @@ pub struct AttachOptions {
     /// End the processes that hold on to what a killed daemon left mounted.
     pub force: bool,
     pub kms_profile: Option<String>,
-    pub cache: CacheMode,
+    /// Without, past the page cache where the backing can do that.
+    pub cache: Option<CacheMode>,
     /// Do not end the processes that use the volume when it ends.
     pub keep_processes: bool,
     pub guardian: GuardianOptions,

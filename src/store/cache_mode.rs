@@ -3,12 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CacheMode {
     /// Past it, straight from and to the disk.
     None,
     /// Writes come to the disk when the kernel thinks fit, or with a sync.
-    #[default]
     Writeback,
 }
 

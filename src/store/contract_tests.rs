@@ -63,7 +63,8 @@ fn file_on_tmpfs() {
 #[test]
 fn file_past_the_cache() {
     let directory = tempfile::tempdir().unwrap();
-    let store = file_store(directory.path()).without_cache(directory.path()).unwrap();
+    let mut store = file_store(directory.path());
+    store.bypass_cache(directory.path()).unwrap();
     assert!(store.always_waits() && !file_store(tempfile::tempdir().unwrap().path()).always_waits());
     keeps_the_contract(&store);
     // Both ways see what went the other way.

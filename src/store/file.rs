@@ -60,12 +60,13 @@ impl FileStore {
     ///
     /// # Errors
     /// [`StoreError::NoDirectIo`]
-    pub fn without_cache(self, path: &Path) -> Result<Self, StoreError> {
+    pub fn bypass_cache(&mut self, path: &Path) -> Result<(), StoreError> {
         let direct = reopen(&self.data, libc::O_DIRECT).map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL) => StoreError::NoDirectIo { path: path.to_owned() },
             _ => io_error(path, "open it for direct I/O", error),
         })?;
-        Ok(Self { direct: Some(direct), ..self })
+        self.direct = Some(direct);
+        Ok(())
     }
 
     fn way(&self, offset: u64, bytes: &[u8]) -> &File {

@@ -326,6 +326,15 @@ pub(super) enum Bench {
         #[arg(long, value_name = "PATH")]
         path: Option<crate::cipher::Path>,
     },
+    /// An attached volume, beside the bare backing file: half a minute of reads, writes and commits
+    ///
+    /// Where its file system is mounted, a file of 256 MiB that no other process sees is written there, and one beside the image;
+    /// both are gone afterwards, also if this is killed. Of a volume attached with --raw, or on a block device, only what can be
+    /// read is.
+    Volume {
+        #[arg(value_name = "VOL")]
+        volume: VolumeId,
+    },
 }
 
 #[cfg(feature = "local-kms")]

@@ -64,7 +64,7 @@ fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
         Verb::Snapshot(verb) => snapshot::run(&root, verb, output),
         Verb::Drill(verb) => drill::run(&root, verb, output),
         Verb::Inspect(verb) => inspect::run(&root, verb, output),
-        Verb::Bench(verb) => bench::run(verb, output),
+        Verb::Bench(verb) => bench::run(&root, verb, output),
         #[cfg(feature = "local-kms")]
         Verb::Kms(verb) => kms::run(&root, verb, output),
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Long enough for the clock, short enough that whatever disturbs the machine disturbs all that is compared.
 const SAMPLE: Duration = Duration::from_millis(4);
 
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// Takes an input to an output of the same length.
 pub(super) type Work = Box<dyn Fn(&[u8], &mut [u8]) + Sync>;
@@ -38,8 +38,8 @@ pub(super) fn gb_per_s(threads: usize, size_bytes: usize, work: &Work) -> f64 {
     })
 }
 
-/// As the kernel aligns what it reads and writes.
-fn aligned(buffer: &mut [u8], len: usize) -> &mut [u8] {
+/// As the kernel aligns what it reads and writes, and wants it for direct I/O. `buffer` is a [`PAGE`] longer than `len`.
+pub(super) fn aligned(buffer: &mut [u8], len: usize) -> &mut [u8] {
     let start = buffer.as_ptr().align_offset(PAGE);
     &mut buffer[start..start + len]
 }

@@ -1,0 +1,272 @@
+//! `envol bench volume`: what a volume does, and what the backing below it does bare, round about.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use serde_json::{Value, json};
+
+use super::requests::{Kind, Requests, Sample, sample};
+use super::throughput::{PAGE, aligned, median};
+use crate::catalog::{Root, VolumePaths};
+use crate::cli::error::CliError;
+use crate::cli::exit_code::ExitStatus;
+use crate::cli::output::Output;
+use crate::cli::quantity::size;
+use crate::daemon::{Command, ControlError, LiveStatus, Reply, ask};
+use crate::format::VolumeId;
+use crate::fuse::IMAGE_NAME;
+use crate::store::CacheMode;
+
+const ROUNDS: usize = 7;
+
+/// More than the caches of a disk, little enough to be written in a second.
+const SCRATCH_BYTES: u64 = 256 << 20;
+
+/// Of an image that is only read. What is far inside is found the same way.
+const MAX_READ_BYTES: u64 = 1 << 30;
+
+struct Job {
+    name: &'static str,
+    requests: Requests,
+}
+
+const fn job(name: &'static str, kind: Kind, size_bytes: usize, depth: u64, sequential: bool) -> Job {
+    Job { name, requests: Requests { kind, size_bytes, depth, sequential } }
+}
+
+/// What databases do: pages anywhere, commits, and whole tables.
+const JOBS: [Job; 7] = [
+    job("4 KiB random read", Kind::Read, 4 << 10, 1, false),
+    job("4 KiB random read", Kind::Read, 4 << 10, 32, false),
+    job("4 KiB random write", Kind::Write, 4 << 10, 1, false),
+    job("4 KiB random write", Kind::Write, 4 << 10, 32, false),
+    job("8 KiB write and fdatasync", Kind::Commit, 8 << 10, 1, false),
+    job("1 MiB read", Kind::Read, 1 << 20, 2, true),
+    job("1 MiB write", Kind::Write, 1 << 20, 2, true),
+];
+
+/// One of the two that are compared.
+struct Side {
+    file: File,
+    len_bytes: u64,
+    writable: bool,
+    /// For people.
+    what: String,
+}
+
+pub(super) fn run(root: &Root, id: &VolumeId, output: &Output) -> Result<(), CliError> {
+    let paths = root.existing(id)?;
+    let live = attached(&paths)?;
+    if live.state != "in-use" {
+        return Err(CliError::new(
+            ExitStatus::Unexpected,
+            format!("volume {id} is {}: nothing can be measured", live.state),
+        ));
+    }
+    let failed =
+        |error: io::Error| CliError::new(ExitStatus::Unexpected, format!("volume {id} could not be measured: {error}"));
+    output.progress("writing what will be read");
+    let (volume, bare) = sides(&paths, &live)?;
+    let cells = measure(&volume, &bare, !output.json && io::stderr().is_terminal()).map_err(failed)?;
+    let results: Vec<Value> = cells.iter().map(Cell::to_json).collect();
+    let object = json!({ "volume_id": id, "cache": live.cache, "rounds": ROUNDS, "results": results });
+    output.print(&text(id, &live, &volume, &bare, &cells), &object)
+}
+
+fn attached(paths: &VolumePaths) -> Result<LiveStatus, CliError> {
+    match ask(paths, &Command::Status) {
+        Ok(Reply::Status(live)) => Ok(*live),
+        Ok(_) => Err(CliError::new(ExitStatus::Unexpected, "the daemon answered something else")),
+        Err(ControlError::NotAttached | ControlError::Ended) => {
+            let id = paths.id();
+            let message = format!("volume {id} is not attached; attach it as it is used, then measure");
+            Err(CliError::new(ExitStatus::NoSuchThing, message))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The volume as its users see it, past their own cache; the backing as the daemon sees it, through the same cache.
+fn sides(paths: &VolumePaths, live: &LiveStatus) -> Result<(Side, Side), CliError> {
+    let direct = live.cache == CacheMode::None;
+    let backing = fs::canonicalize(paths.backing()).map_err(|error| unreadable(&paths.backing(), &error))?;
+    let is_device = fs::metadata(&backing).map_err(|error| unreadable(&backing, &error))?.file_type().is_block_device();
+    if let Some(dir) = &live.mount_point {
+        check_room(Path::new(dir), SCRATCH_BYTES)?;
+        if let (Some(dir), false) = (backing.parent(), is_device) {
+            // Twice on the host, in the image as well; a volume whose image finds no room serves nobody any more.
+            check_room(dir, 3 * SCRATCH_BYTES)?;
+        }
+    }
+    let volume = match &live.mount_point {
+        Some(dir) => Side::scratch(Path::new(dir), true)?,
+        None => Side::read_only(&paths.attach_link().join(IMAGE_NAME), true)?,
+    };
+    let bare = match backing.parent() {
+        Some(dir) if volume.writable && !is_device => Side::scratch(dir, direct)?,
+        _ => Side::read_only(&backing, direct)?,
+    };
+    Ok((volume, bare))
+}
+
+fn check_room(dir: &Path, needed_bytes: u64) -> Result<(), CliError> {
+    let room = rustix::fs::statvfs(dir).map_err(|error| unreadable(dir, &error.into()))?;
+    if room.f_bavail.saturating_mul(room.f_frsize) >= needed_bytes {
+        return Ok(());
+    }
+    let message =
+        format!("{}: this needs {} of room there; free some, and try again", dir.display(), size(needed_bytes));
+    Err(CliError::new(ExitStatus::Unexpected, message))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> CliError {
+    let status = match error.kind() {
+        io::ErrorKind::PermissionDenied => ExitStatus::Usage,
+        _ => ExitStatus::Unexpected,
+    };
+    CliError::new(status, format!("{}: {error}", path.display()))
+}
+
+impl Side {
+    /// A file without a name: nobody else sees it, and it is gone with this process.
+    fn scratch(dir: &Path, direct: bool) -> Result<Self, CliError> {
+        let failed = |error: io::Error| match error.raw_os_error() {
+            Some(libc::EOPNOTSUPP) => {
+                let message = format!("{}: its file system has no unnamed files (O_TMPFILE)", dir.display());
+                CliError::new(ExitStatus::HostLacks, message)
+            }
+            _ => unreadable(dir, &error),
+        };
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let flags = if direct { flags | OFlags::DIRECT } else { flags };
+        let file = rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
+        let file = File::from(file);
+        fill(&file).map_err(failed)?;
+        Ok(Self { file, len_bytes: SCRATCH_BYTES, writable: true, what: format!("a file in {}", dir.display()) })
+    }
+
+    fn read_only(path: &Path, direct: bool) -> Result<Self, CliError> {
+        let open = || {
+            let flags = if direct { libc::O_DIRECT } else { 0 };
+            let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+            let len_bytes = file.seek(SeekFrom::End(0))?.min(MAX_READ_BYTES);
+            Ok(Self { file, len_bytes, writable: false, what: path.display().to_string() })
+        };
+        open().map_err(|error| unreadable(path, &error))
+    }
+}
+
+/// So that what is read was written, and what is written has its place.
+fn fill(file: &File) -> io::Result<()> {
+    const PIECE: usize = 1 << 20;
+    const _: () = assert!(SCRATCH_BYTES.is_multiple_of(PIECE as u64), "whole pieces");
+    let mut memory = vec![0; PIECE + PAGE];
+    let piece = aligned(&mut memory, PIECE);
+    getrandom::fill(piece).map_err(io::Error::other)?;
+    for offset in (0..SCRATCH_BYTES).step_by(PIECE) {
+        file.write_all_at(piece, offset)?;
+    }
+    file.sync_all()
+}
+
+/// A job, and what both did in each round.
+struct Cell {
+    job: &'static Job,
+    volume: Vec<Sample>,
+    bare: Vec<Sample>,
+}
+
+fn measure(volume: &Side, bare: &Side, show_progress: bool) -> io::Result<Vec<Cell>> {
+    let jobs = JOBS.iter().filter(|job| job.requests.kind == Kind::Read || volume.writable);
+    let mut cells: Vec<_> = jobs.map(|job| Cell { job, volume: Vec::new(), bare: Vec::new() }).collect();
+    for round in 1..=ROUNDS {
+        for Cell { job, volume: ours, bare: theirs } in &mut cells {
+            ours.push(sample(&volume.file, volume.len_bytes, &job.requests)?);
+            if job.requests.kind == Kind::Read || bare.writable {
+                theirs.push(sample(&bare.file, bare.len_bytes, &job.requests)?);
+            }
+        }
+        if show_progress {
+            eprint!("\rmeasuring {:3}%{}", round * 100 / ROUNDS, if round == ROUNDS { "\n" } else { "" });
+        }
+    }
+    Ok(cells)
+}
+
+fn of<T>(samples: &[T], value: impl Fn(&T) -> f64) -> Option<f64> {
+    (!samples.is_empty()).then(|| median(samples.iter().map(value).collect()))
+}
+
+impl Cell {
+    fn is_in_bytes(&self) -> bool {
+        self.job.requests.size_bytes >= 1 << 20
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a request of a mebibyte at most")]
+    fn rate(&self, samples: &[Sample]) -> Option<f64> {
+        let per_request = if self.is_in_bytes() { self.job.requests.size_bytes as f64 / 1e6 } else { 1.0 };
+        of(samples, |sample| sample.requests_per_s * per_request)
+    }
+
+    fn p99_us(samples: &[Sample]) -> Option<f64> {
+        of(samples, |sample| sample.p99.as_secs_f64() * 1e6)
+    }
+
+    /// Within a round: what disturbs all of it cancels out.
+    fn ratio(&self) -> Option<f64> {
+        let rounds: Vec<_> = self.volume.iter().zip(&self.bare).collect();
+        of(&rounds, |(ours, theirs)| ours.requests_per_s / theirs.requests_per_s)
+    }
+
+    fn to_json(&self) -> Value {
+        let Requests { kind, size_bytes, depth, sequential } = &self.job.requests;
+        json!({
+            "job": self.job.name,
+            "direction": if *kind == Kind::Read { "read" } else { "write" },
+            "sync": *kind == Kind::Commit,
+            "size_bytes": size_bytes,
+            "depth": depth,
+            "sequential": sequential,
+            "unit": if self.is_in_bytes() { "mb_per_s" } else { "requests_per_s" },
+            "volume": self.rate(&self.volume),
+            "bare": self.rate(&self.bare),
+            "ratio": self.ratio(),
+            "volume_p99_us": Self::p99_us(&self.volume),
+            "bare_p99_us": Self::p99_us(&self.bare),
+        })
+    }
+}
+
+fn text(id: &VolumeId, live: &LiveStatus, volume: &Side, bare: &Side, cells: &[Cell]) -> String {
+    let mut text = format!(
+        "volume {id}: {}\nbare:   {}\ncache {}; medians of {ROUNDS}\n\n{:<28}{:>6}{:>16}{:>16}{:>7}{:>13}{:>11}\n",
+        volume.what, bare.what, live.cache, "", "DEPTH", "VOLUME", "BARE", "RATIO", "P99 VOLUME", "BARE"
+    );
+    for cell in cells {
+        let rate = |samples| match (cell.rate(samples), cell.is_in_bytes()) {
+            (Some(rate), true) => format!("{rate:.0} MB/s"),
+            (Some(rate), false) => format!("{rate:.0}/s"),
+            (None, _) => "-".to_owned(),
+        };
+        let p99 = |samples| Cell::p99_us(samples).map_or_else(|| "-".to_owned(), |us| format!("{us:.0} µs"));
+        let ratio = cell.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+        text += &format!(
+            "{:<28}{:>6}{:>16}{:>16}{ratio:>7}{:>13}{:>11}\n",
+            cell.job.name,
+            cell.job.requests.depth,
+            rate(&cell.volume),
+            rate(&cell.bare),
+            p99(&cell.volume),
+            p99(&cell.bare)
+        );
+    }
+    if !volume.writable {
+        text += "\nOnly read: writes need a file system to write to (attach VOL DIR). What was never written reads faster.\n";
+    } else if !bare.writable {
+        text += "\nThe backing was only read: it is a device, and the volume lies on it.\n";
+    }
+    text
+}

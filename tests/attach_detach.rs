@@ -8,6 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use harness::{Host, wait_until};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::inotify;
 
 #[test]
 fn a_file_written_through_the_mount_is_there_after_attaching_again() {
@@ -118,6 +120,34 @@ fn a_killed_daemon_and_companion_are_cleared_by_the_next_attach() {
     host.envol(&["attach", &volume, dir_text]).expect_code(0);
     assert!(!holder.wait().unwrap().success());
     assert_eq!(fs::read(dir.join("synced")).unwrap(), b"kept");
+    host.envol(&["detach", &volume]).expect_code(0);
+}
+
+/// The lock of a killed daemon goes with its last thread, which may be waiting for the disk.
+#[test]
+fn an_image_that_somebody_who_does_not_answer_holds_is_waited_for() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    let backing = host.backing(&volume);
+    let held = fs::File::open(&backing).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    host.envol(&["attach", &volume, "--raw"]).expect_code(8).expect_stderr("its image is locked");
+
+    let opened = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&opened, &backing, inotify::WatchFlags::OPEN).unwrap();
+    let mut attach = host.command(harness::ENVOL);
+    let mut attach = attach.arg("--root").arg(host.root()).args(["attach", &volume, "--raw"]).spawn().unwrap();
+    // One attempt may be that of the command, which only looks.
+    let mut space = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(&opened, &mut space);
+    for _ in 0..3 {
+        let mut polled = [PollFd::new(&opened, PollFlags::IN)];
+        let within = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut polled, Some(&within)), Ok(1), "it did not try");
+        while events.next().is_ok() {}
+    }
+    drop(held);
+    assert!(attach.wait().unwrap().success());
     host.envol(&["detach", &volume]).expect_code(0);
 }
 

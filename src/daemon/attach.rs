@@ -20,7 +20,7 @@ use crate::fuse;
 use crate::host::{self, HostError};
 use crate::revocation::events::RecordedBy;
 use crate::secret::{LockedArea, UnwrapError, UnwrapRequest, VolumeKey, unwrap_volume_key};
-use crate::store::{CacheMode, FileStore, Store, StoreError};
+use crate::store::{CacheMode, Store, StoreError};
 use crate::volume::{ChangeMap, Volume, VolumeKeys};
 
 /// Attaches the volume and serves it until it is detached or terminal.
@@ -75,7 +75,7 @@ fn open_store(root: &Root, paths: &VolumePaths, cache: Option<CacheMode>) -> Res
         return Err(CatalogError::NoSuchVolume { id, root: root.path().to_owned() }.into());
     }
     let backing = paths.backing();
-    match FileStore::open(&backing) {
+    match leftovers::open_image(paths) {
         Ok(mut store) => {
             let bypassed = if cache == Some(CacheMode::Writeback) { Ok(()) } else { store.bypass_cache(&backing) };
             match bypassed {

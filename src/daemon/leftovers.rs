@@ -1,6 +1,8 @@
 //! What a daemon and its companion left when both are gone: a dead FUSE mount, a loop device on its image, a file system on
 //! that, and processes that still hold files there. The next command takes it away before anything else.
 
+use std::time::Duration;
+
 use super::companion;
 use super::control::{self, Command, Reply};
 use super::detach::forget_runtime_files;
@@ -8,15 +10,34 @@ use super::error::DaemonError;
 use super::footprint::Footprint;
 use super::remains::Remains;
 use super::report::Report;
+use super::waiting::reached_within;
 use crate::catalog::{CatalogError, VolumePaths};
 use crate::revocation::Purge;
 use crate::revocation::events::RecordedBy;
 use crate::store::{FileStore, StoreError};
 
+/// How long the last thread of a killed daemon may take to end: it may be waiting for the disk.
+const ENDING_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Opens the image for this process alone. Who holds it and does not answer was killed, and is waited for.
+pub(super) fn open_image(paths: &VolumePaths) -> Result<FileStore, StoreError> {
+    let open = || FileStore::open(&paths.backing());
+    let mut opened = open();
+    reached_within(ENDING_DEADLINE, || {
+        let is_held = matches!(opened, Err(StoreError::Busy { .. }));
+        if !is_held || !control::ask(paths, &Command::Status).is_err_and(|error| error.is_nobody()) {
+            return true;
+        }
+        opened = open();
+        false
+    });
+    opened
+}
+
 /// Takes away what is left of a volume that nobody serves; whether there was anything. Busy when the volume is served, or
 /// when something stays. Processes that were to be kept are ended with `force` only.
 pub fn clear_leftovers(paths: &VolumePaths, force: bool) -> Result<bool, DaemonError> {
-    let _lock = match FileStore::open(&paths.backing()) {
+    let _lock = match open_image(paths) {
         Err(StoreError::Busy { .. }) => return Err(CatalogError::Busy(who_is_attached(paths)).into()),
         // Without an image there is nobody who serves it.
         opened => opened.ok(),

@@ -16,7 +16,7 @@ use super::attributes::{Attributes, DIRECTORY, IMAGE, TTL};
 use super::errno::errno;
 use super::image::Image;
 use super::waiting_room::WaitingRoom;
-use crate::volume::{Aligned, Scratch, VolumeError};
+use crate::volume::{Scratch, VolumeError};
 
 /// The largest request to ask the kernel for; it may offer less (`/proc/sys/fs/fuse/max_pages_limit`).
 const MAX_REQUEST_BYTES: u32 = 1 << 20;
@@ -32,19 +32,19 @@ pub(super) struct FrontEnd<I> {
     waiting: WaitingRoom,
 }
 
-struct Buffers {
-    scratch: Scratch,
-    reply: Aligned,
-}
+const _: () = assert!(Scratch::LEN_BYTES >= MAX_REQUEST_BYTES as usize, "a reply fits");
 
 thread_local! {
-    /// One set for each worker, kept between requests.
-    static BUFFERS: RefCell<Buffers> =
-        RefCell::new(Buffers { scratch: Scratch::default(), reply: Aligned::new(MAX_REQUEST_BYTES as usize) });
+    /// One for each worker, kept between requests.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-fn with_buffers<T>(call: impl FnOnce(&mut Buffers) -> T) -> T {
-    BUFFERS.with_borrow_mut(call)
+fn with_scratch<T>(call: impl FnOnce(&mut Scratch) -> T) -> T {
+    SCRATCH.with_borrow_mut(call)
+}
+
+fn with_reply<T>(len: usize, call: impl FnOnce(&mut [u8], &mut Scratch) -> T) -> T {
+    with_scratch(|scratch| scratch.with_bytes(|bytes, scratch| call(&mut bytes[..len], scratch)))
 }
 
 impl<I: Image> FrontEnd<I> {
@@ -59,8 +59,7 @@ impl<I: Image> FrontEnd<I> {
 
     /// Answers if that takes no wait for a disk, and gives the reply back if it does.
     fn read_at_once(&self, offset: u64, len: usize, reply: ReplyData) -> Option<ReplyData> {
-        with_buffers(|Buffers { scratch, reply: bytes }| {
-            let bytes = &mut bytes[..len];
+        with_reply(len, |bytes, scratch| {
             match self.image.read_at_once(offset, bytes, scratch) {
                 Ok(()) => reply.data(bytes),
                 Err(VolumeError::WouldWait) => return Some(reply),
@@ -87,12 +86,9 @@ impl<I: Image> FrontEnd<I> {
 type Zeroing<I> = fn(&I, u64, u64, &mut Scratch) -> Result<(), VolumeError>;
 
 fn read_and_wait(image: &impl Image, offset: u64, len: usize, reply: ReplyData) {
-    with_buffers(|Buffers { scratch, reply: bytes }| {
-        let bytes = &mut bytes[..len];
-        match image.read(offset, bytes, scratch) {
-            Ok(()) => reply.data(bytes),
-            Err(error) => reply.error(errno(&error)),
-        }
+    with_reply(len, |bytes, scratch| match image.read(offset, bytes, scratch) {
+        Ok(()) => reply.data(bytes),
+        Err(error) => reply.error(errno(&error)),
     });
 }
 
@@ -216,7 +212,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         if len == 0 && !data.is_empty() {
             return reply.error(Errno::ENOSPC);
         }
-        match with_buffers(|buffers| self.image.write(offset, &data[..len], &mut buffers.scratch)) {
+        match with_scratch(|scratch| self.image.write(offset, &data[..len], scratch)) {
             Ok(()) => reply.written(written),
             Err(error) => reply.error(errno(&error)),
         }
@@ -252,7 +248,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         }
         let image = Arc::clone(&self.image);
         self.waiting.enter(move || {
-            empty(reply, with_buffers(|buffers| zeroing(&image, offset, len, &mut buffers.scratch)));
+            empty(reply, with_scratch(|scratch| zeroing(&image, offset, len, scratch)));
         });
     }
 

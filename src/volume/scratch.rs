@@ -8,13 +8,14 @@ use crate::cipher::BLOCK_SIZE;
 
 /// What one worker needs beside the caller's own buffer. Make one per thread and keep it.
 pub struct Scratch {
-    /// Ciphertext on its way to the store.
+    /// Ciphertext on its way to the store; reads do not need it, and lend it to their caller.
     pub(super) ciphertext: Aligned,
     /// The plaintext of one block that a request covers only in part.
     pub(super) block: Aligned,
 }
 
 /// Bytes that a store can take past the page cache.
+#[derive(Default)]
 pub struct Aligned {
     memory: Vec<u8>,
     start: usize,
@@ -47,6 +48,15 @@ impl DerefMut for Aligned {
 impl Scratch {
     /// The largest request the front-end makes; longer ones are served in pieces of this size.
     pub const LEN_BYTES: usize = 1 << 20;
+
+    /// [`Scratch::LEN_BYTES`] to read into, so that no worker needs a second buffer of that size. What is left of the scratch
+    /// serves reads alone.
+    pub fn with_bytes<T>(&mut self, call: impl FnOnce(&mut [u8], &mut Self) -> T) -> T {
+        let mut bytes = std::mem::take(&mut self.ciphertext);
+        let result = call(&mut bytes, self);
+        self.ciphertext = bytes;
+        result
+    }
 }
 
 impl Default for Scratch {

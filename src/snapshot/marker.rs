@@ -23,6 +23,9 @@ pub struct UploadMarker {
     /// What the base refers to: it stays while this upload lives, even when the base is deleted.
     pub base_packs: PackSet,
     pub started_at: Timestamp,
+    /// How many began before this one.
+    #[serde(default)]
+    pub earlier_attempts: u32,
     /// When it last stored something.
     pub renewed_at: Timestamp,
     pub uploader: Uploader,
@@ -59,7 +62,8 @@ pub(super) fn put(
         draft: draft.clone(),
         base_snapshot_id: base.map(|base| base.id().clone()),
         base_packs: base.map(|base| base.packs.clone()).unwrap_or_default(),
-        started_at: earlier.map_or(now, |earlier| earlier.started_at),
+        started_at: earlier.as_ref().map_or(now, |earlier| earlier.started_at),
+        earlier_attempts: earlier.map_or(0, |earlier| earlier.earlier_attempts.saturating_add(1)),
         renewed_at: now,
         uploader,
     };

@@ -25,7 +25,8 @@ const BEYOND: usize = 1 << 20;
 const UPLOADS_AT_A_TIME: u32 = 3;
 /// How often whoever waits looks whether it was called off.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
-/// Packs that a dead process may still have had on their way.
+/// For each earlier attempt: packs that it may still have had on their way when it was called off or killed, and that nobody
+/// saw yet.
 const NUMBERS_SKIPPED: u32 = 8;
 const RENEW_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
@@ -117,7 +118,9 @@ impl Upload {
             stored_objects: AtomicU64::new(0),
             marker: tokio::sync::Mutex::new(marker.clone()),
         };
-        let (buffers, first) = (Buffers::default(), last.map_or(1, |last| last.saturating_add(NUMBERS_SKIPPED)));
+        let skipped = marker.earlier_attempts.saturating_mul(NUMBERS_SKIPPED);
+        let first = last.unwrap_or(0).saturating_add(1).saturating_add(skipped);
+        let buffers = Buffers::default();
         Self {
             store,
             id: Arc::new(marker.draft.snapshot_id),

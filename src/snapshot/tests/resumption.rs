@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use object_store::ObjectStore;
+use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::super::{SnapshotError, SnapshotStore, SnapshotWriter};
+use super::super::{SnapshotError, SnapshotStore, SnapshotWriter, pack};
 use super::faulty::Faulty;
 use super::format::{draft, sealing_key};
 use super::made::{
@@ -60,6 +60,25 @@ fn what_an_interrupted_upload_has_stored_is_not_stored_again() {
     let before = objects(&store);
     let freed = store.gc(&nobody_lives, false).unwrap();
     assert_eq!((freed.objects, objects(&store)), (0, before));
+}
+
+/// What was on its way when an attempt was called off gets there when it likes.
+#[test]
+fn a_pack_that_arrives_after_the_next_attempt_looked_is_in_nobodys_way() {
+    let (store, model) = (in_memory(), model());
+    let arrive = |number: u32| {
+        let path = pack::object_name(&id("snap-1"), number).as_str().into();
+        store.block_on(store.objects.put(&path, b"cut short".as_slice().into())).unwrap();
+    };
+    let begin = || begin(&store, draft("snap-1", SIZE_BYTES), 1, None).unwrap();
+    drop(begin());
+    drop(begin());
+    let third = begin();
+    // Of the first and the second: as many as are uploaded at a time.
+    [1, 2, 3, 9, 10, 11].into_iter().for_each(arrive);
+    model.iter().for_each(|(chunk, content)| put(&third, *chunk, content).unwrap());
+    third.finish().unwrap();
+    assert!(read(&reader(&store, "snap-1", 1)).unwrap() == model);
 }
 
 #[test]

@@ -22,7 +22,7 @@ OPTIONAL = {
     "GetKeyLastUsageResponse": {"KeyLastUsage"},
     "GetKeyRotationStatusResponse": {"RotationPeriodInDays", "NextRotationDate", "OnDemandRotationStartDate"},
     "GrantConstraints": {"EncryptionContextEquals", "EncryptionContextSubset", "SourceArn"},
-    "GrantListEntry": {"RetiringPrincipal", "Constraints"},
+    "GrantListEntry": {"RetiringPrincipal", "Constraints", "GranteeServicePrincipal", "RetiringServicePrincipal"},
     "KeyMetadata": {
         "DeletionDate", "ValidTo", "ExpirationModel", "CurrentKeyMaterialId", "CustomKeyStoreId", "CloudHsmClusterId",
         "SigningAlgorithms", "KeyAgreementAlgorithms", "EncapsulationAlgorithms", "MacAlgorithms",

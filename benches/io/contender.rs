@@ -25,15 +25,14 @@ pub(crate) enum Contender {
     /// qemu-storage-daemon, LUKS over its FUSE export
     QemuLuks,
     /// The same with cache.direct=on
-    QemuLuksNoCache,
+    QemuNoCache,
     /// nbdkit's LUKS filter through nbdfuse
     NbdkitLuks,
     Gocryptfs,
 }
 
 use Contender::{
-    Envol, EnvolNoCache, Gocryptfs, NbdkitLuks, NoStore, Plain, PlainNoCache, QemuLuks, QemuLuksNoCache, Raw,
-    RawBuffered,
+    Envol, EnvolNoCache, Gocryptfs, NbdkitLuks, NoStore, Plain, PlainNoCache, QemuLuks, QemuNoCache, Raw, RawBuffered,
 };
 
 impl Contender {
@@ -41,20 +40,11 @@ impl Contender {
 
     fn at(level: Level) -> &'static [Self] {
         match level {
-            Level::Image => &[
-                Raw,
-                NoStore,
-                Plain,
-                PlainNoCache,
-                Envol,
-                EnvolNoCache,
-                QemuLuks,
-                QemuLuksNoCache,
-                NbdkitLuks,
-                Gocryptfs,
-            ],
+            Level::Image => {
+                &[Raw, NoStore, Plain, PlainNoCache, Envol, EnvolNoCache, QemuLuks, QemuNoCache, NbdkitLuks, Gocryptfs]
+            }
             Level::Database => {
-                &[Raw, RawBuffered, Plain, PlainNoCache, Envol, EnvolNoCache, QemuLuks, QemuLuksNoCache, Gocryptfs]
+                &[Raw, RawBuffered, Plain, PlainNoCache, Envol, EnvolNoCache, QemuLuks, QemuNoCache, Gocryptfs]
             }
             Level::Beside => &[Raw, RawBuffered, Plain, PlainNoCache, Envol, EnvolNoCache],
         }
@@ -73,7 +63,7 @@ impl Contender {
     pub(crate) fn is_like(self, other: Self) -> bool {
         match self {
             Envol => matches!(other, Raw | RawBuffered | NoStore | Plain | QemuLuks | NbdkitLuks | Gocryptfs),
-            EnvolNoCache => matches!(other, Raw | PlainNoCache | Envol | QemuLuksNoCache),
+            EnvolNoCache => matches!(other, Raw | PlainNoCache | Envol | QemuNoCache),
             _ => false,
         }
     }
@@ -81,7 +71,7 @@ impl Contender {
     /// Each with its Debian package.
     fn programs(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            QemuLuks | QemuLuksNoCache => &[("qemu-storage-daemon", "qemu-utils"), ("qemu-img", "qemu-utils")],
+            QemuLuks | QemuNoCache => &[("qemu-storage-daemon", "qemu-utils"), ("qemu-img", "qemu-utils")],
             // LUKS is laid out by qemu-img: nbdkit only opens it.
             NbdkitLuks => &[("nbdkit", "nbdkit"), ("nbdfuse", "libnbd-bin"), ("qemu-img", "qemu-utils")],
             Gocryptfs => &[("gocryptfs", "gocryptfs")],

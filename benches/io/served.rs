@@ -66,13 +66,13 @@ pub(crate) fn serve<'a>(contender: Contender, setting: &'a Setting, place: &Plac
             let image = setting.host.image(&attached.volume);
             Served { volume: Some(attached), ..served(image, None, Vec::new()) }
         }
-        Contender::QemuLuks | Contender::QemuLuksNoCache => {
+        Contender::QemuLuks | Contender::QemuNoCache => {
             make_luks(&backing, &size);
             let image = place.path(&name);
             File::create(&image).unwrap();
             let mut command = Command::new("qemu-storage-daemon");
             command.args(["--object", &format!("secret,id=secret,data={PASSPHRASE}")]);
-            let direct = if contender == Contender::QemuLuksNoCache { "on" } else { "off" };
+            let direct = if contender == Contender::QemuNoCache { "on" } else { "off" };
             let file =
                 format!("driver=file,node-name=file,filename={},aio=threads,cache.direct={direct}", backing.display());
             command.args(["--blockdev", &file]);

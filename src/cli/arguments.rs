@@ -329,7 +329,7 @@ pub(super) enum Bench {
     /// An attached volume, beside the bare backing file: half a minute of reads, writes and commits
     ///
     /// Where its file system is mounted, a file of 256 MiB that no other process sees is written there, and one beside the image;
-    /// both are gone afterwards, also if this is killed. Of a volume attached with --raw, or on a block device, only what can be
+    /// both are gone afterwards, also if this is killed; the image keeps their room until fstrim gives it back. Of a volume attached with --raw, or on a block device, only what can be
     /// read is.
     Volume {
         #[arg(value_name = "VOL")]

@@ -9,7 +9,7 @@ use aes::cipher::KeyInit;
 use serde_json::json;
 use xts_mode::{Xts128, get_tweak_default};
 
-use super::throughput::{Work, gb_per_s, median};
+use super::throughput::{Work, gb_per_s, median, print_progress};
 use crate::cipher::{BLOCK_SIZE, BlockNumber, Path, XtsCipher};
 use crate::cli::error::CliError;
 use crate::cli::exit_code::ExitStatus;
@@ -119,7 +119,7 @@ fn measure(contenders: &[Contender], threads: &[usize], show_progress: bool) -> 
             samples.push(gb_per_s(*threads, *size_bytes, work));
         }
         if show_progress {
-            eprint!("\rmeasuring {:3}%{}", round * 100 / ROUNDS, if round == ROUNDS { "\n" } else { "" });
+            print_progress(round, ROUNDS);
         }
     }
     let cell = |(contender, threads, direction, _, size_bytes, samples): (&Contender, _, _, _, _, _)| Cell {

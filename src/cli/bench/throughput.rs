@@ -53,3 +53,7 @@ pub(super) fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
 }
+
+pub(super) fn print_progress(round: usize, rounds: usize) {
+    eprint!("\rmeasuring {:3}%{}", round * 100 / rounds, if round == rounds { "\n" } else { "" });
+}

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
 
 use super::requests::{Kind, Requests, Sample, sample};
-use super::throughput::{PAGE, aligned, median};
+use super::throughput::{PAGE, aligned, median, print_progress};
 use crate::catalog::{Root, VolumePaths};
 use crate::cli::error::CliError;
 use crate::cli::exit_code::ExitStatus;
@@ -63,7 +63,7 @@ pub(super) fn run(root: &Root, id: &VolumeId, output: &Output) -> Result<(), Cli
     if live.state != "in-use" {
         return Err(CliError::new(
             ExitStatus::Unexpected,
-            format!("volume {id} is {}: nothing can be measured", live.state),
+            format!("volume {id} is {} and serves nothing; `envol status {id}` says what to do", live.state),
         ));
     }
     let failed =
@@ -135,7 +135,10 @@ impl Side {
     fn scratch(dir: &Path, direct: bool) -> Result<Self, CliError> {
         let failed = |error: io::Error| match error.raw_os_error() {
             Some(libc::EOPNOTSUPP) => {
-                let message = format!("{}: its file system has no unnamed files (O_TMPFILE)", dir.display());
+                let message = format!(
+                    "{}: its file system has no unnamed files (O_TMPFILE); keep the image on ext4, XFS or Btrfs to measure it",
+                    dir.display()
+                );
                 CliError::new(ExitStatus::HostLacks, message)
             }
             _ => unreadable(dir, &error),
@@ -190,7 +193,7 @@ fn measure(volume: &Side, bare: &Side, show_progress: bool) -> io::Result<Vec<Ce
             }
         }
         if show_progress {
-            eprint!("\rmeasuring {:3}%{}", round * 100 / ROUNDS, if round == ROUNDS { "\n" } else { "" });
+            print_progress(round, ROUNDS);
         }
     }
     Ok(cells)

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::SnapshotError;
@@ -133,7 +134,7 @@ impl CopyBeforeWrite {
             if state.is_over(self.wanted.len()) {
                 return Ok(None);
             }
-            if worker == Worker::Helping && self.is_written() && !state.spill.is_half_full() {
+            if worker == Worker::Helping && self.gives_way(&state) {
                 state = self.wait(state);
                 continue;
             }
@@ -192,6 +193,19 @@ impl CopyBeforeWrite {
         }
         state.cursor = self.wanted.len() as u64 * 64;
         None
+    }
+
+    /// After a chunk: while somebody else wants the volume, half of the time is theirs.
+    pub(super) fn rest_as_long_as(&self, worked: Duration) {
+        let gives_way = self.gives_way(&self.lock());
+        if gives_way {
+            thread::sleep(worked.min(END_CHECK_INTERVAL));
+        }
+    }
+
+    /// Unless writers may soon have to wait for room.
+    fn gives_way(&self, state: &State) -> bool {
+        self.is_written() && !state.spill.is_half_full()
     }
 
     fn is_written(&self) -> bool {

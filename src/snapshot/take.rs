@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -106,7 +107,9 @@ impl Taking<'_> {
         let mut ciphertext = vec![0; CHUNK_SIZE];
         let mut plaintext = zeroize::Zeroizing::new(vec![0; CHUNK_SIZE]);
         while let Some(Copied { chunk, written }) = self.next(worker, hook, &mut ciphertext)? {
+            let began = Instant::now();
             self.store(writer, chunk, written, &ciphertext, &mut plaintext)?;
+            hook.rest_as_long_as(began.elapsed());
             self.progress.chunks_done.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())

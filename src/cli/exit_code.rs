@@ -171,7 +171,7 @@ impl ExitStatus {
         match error {
             ControlError::NotAttached | ControlError::Ended => Self::NoSuchThing,
             ControlError::AnotherRoot { .. } => Self::Busy,
-            ControlError::Io(_) => Self::Unexpected,
+            ControlError::AnotherVersion(_) | ControlError::Io(_) => Self::Unexpected,
         }
     }
 }

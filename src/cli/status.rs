@@ -8,7 +8,8 @@ use super::error::CliError;
 use super::output::Output;
 use super::quantity::size;
 use crate::catalog::{self, LastSnapshot, Root, VolumePaths, VolumeSummary};
-use crate::daemon::{Command, ControlError, LiveStatus, Reply, ask, finish_interrupted};
+use crate::daemon::{Command, ControlError, LiveStatus, Program, Reply, ask, finish_interrupted};
+use crate::format::VolumeId;
 use crate::host::fuse_connection::FuseConnection;
 use crate::revocation::events::EventKind;
 
@@ -33,14 +34,19 @@ pub(super) fn merged(paths: &VolumePaths, mut on_disk: VolumeSummary) -> Merged 
                 Some("a daemon that was killed left it mounted; the next attach or detach clears that".to_owned());
             None
         }
-        Ok(_) | Err(ControlError::AnotherRoot { .. }) => None,
+        Err(ControlError::AnotherRoot { .. }) => None,
         Err(error) if error.is_nobody() => None,
-        Err(error) if on_disk.state == "available" => {
-            on_disk.state = "in-use".to_owned();
-            on_disk.cause = Some(format!("its daemon does not answer: {error}"));
+        answer => {
+            if on_disk.state == "available" {
+                on_disk.state = "in-use".to_owned();
+                on_disk.cause = Some(match answer {
+                    Err(error) => format!("its daemon does not answer: {error}"),
+                    Ok(Reply::Failed { message }) => format!("its daemon does not answer: {message}"),
+                    Ok(_) => "its daemon answered another question".to_owned(),
+                });
+            }
             None
         }
-        Err(_) => None,
     };
     // A record on disk that the volume is terminal outranks a daemon that is still taking it down.
     if let (Some(live), false) = (&live, matches!(on_disk.state.as_str(), "terminal" | "recoverable")) {
@@ -87,6 +93,8 @@ impl Merged {
             "unverified_s": live.map(|live| live.unverified_s),
             "last_kms_error": live.and_then(|live| live.last_kms_error.as_deref()),
             "cache": live.map(|live| live.cache),
+            "daemon_version": live.and_then(|live| live.program.as_ref()).map(|program| &program.version),
+            "daemon_outdated": live.map(is_outdated),
             "key_memory": live.map(|live| live.key_memory.as_str()),
             "refused": live.map(|live| &live.refused),
         })
@@ -123,7 +131,9 @@ impl Merged {
             add("mounted on", live.mount_point.clone());
             add("device", live.device.clone());
             add("cache", Some(live.cache.to_string()));
-            add("daemon", Some(format!("pid {}, keys in {}", live.pid, live.key_memory)));
+            let version = live.program.as_ref().map_or("of an earlier version", |program| &program.version);
+            add("daemon", Some(format!("pid {}, envol {version}, keys in {}", live.pid, live.key_memory)));
+            add("outdated", is_outdated(live).then(|| outdated(&volume.volume_id)));
             add("key verified", Some(verification(live)));
             for refused in &live.refused {
                 add("not allowed", Some(refused.clone()));
@@ -131,6 +141,18 @@ impl Merged {
         }
         lines.iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect()
     }
+}
+
+/// The daemon goes on with the binary that it was started from, whatever is installed since.
+fn is_outdated(live: &LiveStatus) -> bool {
+    live.program.as_ref() != Some(&Program::running())
+}
+
+fn outdated(id: &VolumeId) -> String {
+    format!(
+        "the daemon runs another binary than this command ({}): to change over, stop the database, `envol detach {id}`, and attach again",
+        Program::running().version
+    )
 }
 
 fn verification(live: &LiveStatus) -> String {

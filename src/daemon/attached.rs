@@ -10,6 +10,7 @@ use super::control::LiveStatus;
 use super::error::DaemonError;
 use super::footprint::Footprint;
 use super::options::AttachOptions;
+use super::program::Program;
 use super::report::Report;
 use super::snapshot::{Snapshots, Subject};
 use crate::catalog::{UnlockedHeader, VolumeGrant, VolumePaths};
@@ -152,6 +153,7 @@ impl Attached {
                 last_kms_error: None,
                 key_memory: self.protection.to_string(),
                 cache: if self.volume.always_waits() { CacheMode::None } else { CacheMode::Writeback },
+                program: Some(Program::running()),
                 refused: self.refused.clone(),
             },
         })

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::program::Program;
 use super::snapshot::SnapshotOrder;
 use crate::catalog::VolumePaths;
 use crate::snapshot::SnapshotHeader;
 use crate::store::CacheMode;
 
-/// Raised when a question or an answer changes its meaning.
+/// Raised when a question or an answer changes its meaning. A new question, or one more field of an answer that may be missing,
+/// does not: a daemon that does not know it says so.
 pub(super) const PROTOCOL_VERSION: u32 = 1;
 
 /// A healthy daemon answers at once.
@@ -48,6 +50,13 @@ pub enum Command {
     /// Answered with [`Reply::SnapshotProgress`] until it ends. The command stays connected, or it is given up; further lines from
     /// it are new credentials for the store, [`super::S3Order`].
     Snapshot(Box<SnapshotOrder>),
+}
+
+impl Command {
+    /// Whether daemons of all versions understand it alike, so that after an upgrade each of them can be seen and detached.
+    pub(super) fn is_timeless(&self) -> bool {
+        matches!(self, Self::Status | Self::Detach { .. })
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,7 +97,7 @@ pub struct SnapshotProgress {
     pub wanted_bytes: u64,
 }
 
-/// What only the daemon knows of its volume.
+/// What only the daemon knows of its volume. Older daemons do not send what was added later: that is `serde(default)`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LiveStatus {
     pub state: String,
@@ -105,6 +114,8 @@ pub struct LiveStatus {
     /// Where the keys lie: `memfd_secret` or `mlock`.
     pub key_memory: String,
     pub cache: CacheMode,
+    #[serde(default)]
+    pub program: Option<Program>,
     /// What the host did not allow, e.g. locking all memory.
     pub refused: Vec<String>,
 }
@@ -119,6 +130,8 @@ pub enum ControlError {
     /// It ended before it answered, and none listens any more.
     #[error("the daemon ended before it answered")]
     Ended,
+    #[error("the daemon is of another version than this command, and answers in another way: {0}")]
+    AnotherVersion(serde_json::Error),
     #[error("the daemon's control socket failed: {0}")]
     Io(#[from] io::Error),
 }
@@ -195,9 +208,49 @@ impl Conversation {
         if answer.is_empty() {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        match serde_json::from_str(&answer).map_err(io::Error::from)? {
+        match serde_json::from_str(&answer).map_err(ControlError::AnotherVersion)? {
             Reply::AnotherRoot { pid, dir } => Err(ControlError::AnotherRoot { pid, dir }),
             reply => Ok(reply),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use super::*;
+
+    /// Word for word what the first daemons answered.
+    const FIRST_STATUS: &str = r#"{"reply":"status","state":"in-use","since":"2026-11-29T17:00:00Z","cause":null,"detail":null,
+        "pid":4711,"mount_point":"/srv/orders","device":"/dev/loop0","verified_at":"2026-11-29T17:00:10Z","unverified_s":0,
+        "last_kms_error":null,"key_memory":"memfd_secret","cache":"none","refused":[]}"#;
+
+    fn hear(answer: &str) -> Result<Reply, ControlError> {
+        let (mut daemon, command) = UnixStream::pair().unwrap();
+        daemon.write_all(format!("{}\n", answer.replace('\n', "")).as_bytes()).unwrap();
+        Conversation(BufReader::new(command)).hear()
+    }
+
+    #[test]
+    fn the_status_of_a_daemon_of_the_first_version_is_understood() {
+        let Reply::Status(live) = hear(FIRST_STATUS).unwrap() else { panic!("another reply") };
+        assert_eq!((live.pid, live.program), (4711, None));
+    }
+
+    #[test]
+    fn the_answer_of_a_later_daemon_is_told_from_a_broken_socket() {
+        assert!(matches!(hear(r#"{"reply":"sung","verse":1}"#), Err(ControlError::AnotherVersion(_))));
+        assert!(matches!(hear(r#"{"reply":"detached","verse":1}"#), Ok(Reply::Detached)));
+    }
+
+    #[test]
+    fn what_every_version_must_understand_is_written_as_ever() {
+        let said = |command| serde_json::to_string(&Request { version: 1, dir: "/d".into(), command }).unwrap();
+        assert_eq!(said(Command::Status), r#"{"version":1,"dir":"/d","command":"status"}"#);
+        assert_eq!(
+            said(Command::Detach { force: true }),
+            r#"{"version":1,"dir":"/d","command":"detach","force":true}"#
+        );
     }
 }

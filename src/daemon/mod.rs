@@ -19,6 +19,7 @@ mod hardening;
 mod holders;
 mod leftovers;
 mod options;
+mod program;
 mod readiness;
 mod remains;
 mod report;
@@ -34,6 +35,7 @@ pub use control::{Command, ControlError, Conversation, LiveStatus, Reply, Snapsh
 pub use error::DaemonError;
 pub use leftovers::{clear_leftovers, finish_interrupted};
 pub use options::AttachOptions;
+pub use program::Program;
 pub use readiness::report_failure;
 pub use snapshot::{S3Order, SnapshotOrder};
 pub use spawn::{Started, spawn_detached};

@@ -33,6 +33,9 @@ const MOUNT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the last answer may take to leave the control socket.
 const LAST_ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 
+/// What to do about a daemon that is older or newer than the command.
+const OTHER_VERSION: &str = "it is of another version than the command: detach the volume and attach it again";
+
 enum Event {
     Revoked(Box<CutOff>),
     Detach(DetachRequest),
@@ -244,8 +247,8 @@ async fn try_answer(stream: UnixStream, shared: &Arc<Shared>, events: &Sender<Ev
     let failed = |message: String| Reply::Failed { message };
     let (_written_sender, written) = mpsc::channel();
     let reply = match serde_json::from_str::<Request>(&line) {
-        Ok(request) if request.version != PROTOCOL_VERSION => failed(format!(
-            "this daemon speaks version {PROTOCOL_VERSION} of the control protocol, not {}",
+        Ok(request) if request.version != PROTOCOL_VERSION && !request.command.is_timeless() => failed(format!(
+            "this daemon speaks version {PROTOCOL_VERSION} of the control protocol, not {}; {OTHER_VERSION}",
             request.version
         )),
         Ok(request) if request.dir != shared.dir => {
@@ -260,7 +263,7 @@ async fn try_answer(stream: UnixStream, shared: &Arc<Shared>, events: &Sender<Ev
         Ok(Request { command: Command::Snapshot(order), .. }) => {
             super::snapshot::converse(shared, *order, &mut reader, &mut writer).await?
         }
-        Err(error) => failed(format!("not a request: {error}")),
+        Err(error) => failed(format!("this daemon does not know what it was asked ({error}); {OTHER_VERSION}")),
     };
     line.zeroize();
     send(&mut writer, &reply).await?;

@@ -1,5 +1,7 @@
 //! The volume against a plain model in memory, and its promises one by one against stores that fail or take notes.
 
+mod power_cut;
+
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

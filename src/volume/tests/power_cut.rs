@@ -209,7 +209,10 @@ impl Model {
             for sector in 0..SECTORS {
                 let bytes = sector * SECTOR..(sector + 1) * SECTOR;
                 let is_possible = block.possible.iter().any(|version| version[bytes.clone()] == found[bytes.clone()]);
-                assert!(is_possible, "{moment}: sector {sector} of block {number} is nothing that was ever to be there");
+                assert!(
+                    is_possible,
+                    "{moment}: sector {sector} of block {number} is nothing that was ever to be there"
+                );
             }
         }
     }

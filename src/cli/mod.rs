@@ -4,6 +4,7 @@ mod arguments;
 mod attach;
 mod bench;
 mod check;
+mod completion;
 mod confirmation;
 mod create;
 mod delete;
@@ -26,14 +27,22 @@ mod status;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Verb};
 use error::CliError;
 use output::Output;
 
+/// The command line with its help, of which the man pages are made.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Parses the command line and does what it says.
 pub fn run() -> ExitCode {
+    if let Some(answered) = completion::answer_a_shell() {
+        return answered;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         // clap's own exit codes: 0 for --help and --version, 2 for what makes no sense.

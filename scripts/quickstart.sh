@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# The whole story on one machine: a Postgres on a volume under a KMS key, and the key revoked. Run as root on Debian 12.
+# The whole story on one machine: a database on a volume under a KMS key, and the key revoked. Run as root on Debian 12.
+#
+#   scripts/quickstart.sh [--db postgres|mariadb]
 #
 # Installs what is missing, builds, and does each step for real; every line says what it does, how long that took and
 # what was seen. It ends with an error at the first thing that is not as it should be. Whatever it makes lies in a
 # directory of its own under /var/tmp and is gone afterwards, also when it is interrupted; what a run that was killed
 # left behind is cleared by the next one.
 set -euo pipefail
-# Messages of PostgreSQL and grep are compared below; the caller's AWS account and databases are none of our business.
+# Messages of databases and grep are compared below; the caller's AWS account and databases are none of our business.
 export LC_ALL=C
-unset "${!AWS_@}" "${!PG@}"
+unset "${!AWS_@}" "${!PG@}" "${!MYSQL_@}"
 
-readonly volume_size=2GiB scale=10 run_s=10 probe_interval=2s
+readonly volume_size=2GiB run_s=10 probe_interval=2s
 # Not the clone: user postgres may not be able to look into it. Not /tmp: that may be memory.
 readonly place_pattern=/var/tmp/envol-quickstart.
 
@@ -18,9 +20,18 @@ readonly place_pattern=/var/tmp/envol-quickstart.
 . "$(dirname "$0")/prerequisites.sh"
 cd "$envol_repo"
 exec 3>&1
+db=postgres
+case "$*" in
+'' | '--db postgres') ;;
+'--db mariadb') db=mariadb ;;
+*) echo "usage: scripts/quickstart.sh [--db postgres|mariadb]" >&2 && exit 2 ;;
+esac
+# What is said and done with the one or the other, under the same names.
+# shellcheck source=scripts/quickstart/postgres.sh
+. "scripts/quickstart/$db.sh"
 [ "$(id -u)" = 0 ] || give_up "run this as root: it mounts file systems on loop devices."
 readonly notes=$envol_repo/target/quickstart
-readonly log=$notes/log database_log=$notes/postgres.log kms_log=$notes/kms.log
+readonly log=$notes/log database_log=$notes/$db.log kms_log=$notes/kms.log
 mkdir -p "$notes"
 
 # --- what is printed
@@ -82,8 +93,9 @@ ask() {
 envol() { "$envol_binary" --root "$place/envol" "$@"; }
 # The endpoint is named, because an AWS CLI from before 2.13 (Debian's) does not know AWS_ENDPOINT_URL_KMS.
 aws_kms() { aws --endpoint-url "$AWS_ENDPOINT_URL_KMS" --output text kms "$@"; }
-as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
-sql() { "$postgres_bin/psql" -h "$place/socket" -U postgres -X -q -A -t -v ON_ERROR_STOP=1 -c "$1" postgres; }
+as_db() { setpriv "--reuid=$db_user" "--regid=$db_user" --init-groups "$@"; }
+
+quietly() { "$@" </dev/null >>"$log" 2>&1; }
 
 # until_true SECONDS COMMAND... : waits for a state.
 until_true() {
@@ -107,6 +119,8 @@ processes() {
         [[ " $* " != *" ${program##*/} "* ]] || basename "${argv%/cmdline}"
     done
 }
+# Of either database: a run that was killed may have been the other one's.
+readonly any_client=(psql pgbench initdb mariadb sysbench)
 none_left() { [ -z "$(processes "$@")" ]; }
 
 # end SIGNAL SECONDS NAME... : asks them to end, and waits.
@@ -140,8 +154,10 @@ clear_place() {
     local directory volumes=()
     # An attach that is under way is waited for: half an attach is harder to take back than a whole one.
     until_true 20 no_attach_under_way || true
-    end TERM 5 psql pgbench initdb || end KILL 5 psql pgbench initdb || true
+    end TERM 5 "${any_client[@]}" || end KILL 5 "${any_client[@]}" || true
+    # SIGINT is PostgreSQL's fast shutdown, SIGTERM MariaDB's.
     end INT 10 postgres || end QUIT 5 postgres || end KILL 5 postgres || true
+    end TERM 10 mariadbd || end KILL 5 mariadbd || true
     for directory in "$place"/envol/volumes/vol-*; do
         [ -d "$directory" ] || continue
         volumes+=("${directory##*/}")
@@ -170,7 +186,7 @@ no_attach_under_way() {
 # nothing_left VOLUME... : no process, mount, loop device, directory.
 nothing_left() {
     local volume
-    none_left envol postgres psql pgbench initdb || return 1
+    none_left envol postgres mariadbd "${any_client[@]}" || return 1
     [ ! -e "$place" ] || return 1
     for volume in "$@"; do
         ! grep -q -F "/run/envol/$volume" /proc/mounts || return 1
@@ -249,15 +265,14 @@ printf '%9s  %-38s%9s  %s\n' at step took seen >&3
 
 step "install what is missing"
 need_everything() {
-    need_packages losetup=mount mkfs.ext4=e2fsprogs fusermount3=fuse3 setpriv=util-linux pg_ctlcluster=postgresql
+    need_packages losetup=mount mkfs.ext4=e2fsprogs fusermount3=fuse3 setpriv=util-linux "${db_packages[@]}"
     need_kernel
     need_rust
     # shellcheck disable=SC2119 # no module: only the AWS CLI
     need_python
 }
 need_everything >>"$log" 2>&1
-postgres_bin=$(find /usr/lib/postgresql/*/bin -name initdb -printf '%h\n' 2>/dev/null | sort -V | tail -n 1)
-[ -n "$postgres_bin" ] || fail "no PostgreSQL server under /usr/lib/postgresql, where Debian has it."
+db_find
 installed=$(sed -n 's/^installing //p' "$log" | paste -s -d ' ')
 seen "${installed:-nothing was missing}"
 
@@ -273,7 +288,7 @@ place=$(mktemp -d "${place_pattern}XXXXXX")
 echo "$place" >"$notes/place"
 chmod 755 "$place"
 mkdir "$place/mnt"
-install -d -o postgres -m 700 "$place/socket"
+install -d -o "$db_user" -m 700 "$place/socket"
 
 step "start the local KMS"
 # Below the ports that the kernel gives to clients.
@@ -298,7 +313,7 @@ image=$(readlink -f "$place/envol/volumes/$volume/backing")
 seen "$volume, its image takes $(du -m "$image" | cut -f 1) MiB"
 
 step "attach it with ext4"
-run envol attach "$volume" "$place/mnt" --fs ext4 --owner postgres --probe-interval "$probe_interval" ||
+run envol attach "$volume" "$place/mnt" --fs ext4 --owner "$db_user" --probe-interval "$probe_interval" ||
     fail "the volume could not be attached."
 mounted=$(awk -v "dir=$place/mnt" '$2 == dir { print $3 " from " $1 }' /proc/mounts)
 [[ "$mounted" == "ext4 from /dev/loop"* ]] || fail "there is no ext4 at $place/mnt."
@@ -313,23 +328,23 @@ step "ask for its status"
 [[ "$(ask envol --json status "$volume")" == *'"state":"in-use"'* ]] || fail "the volume is not in use."
 seen "$(status state), key verified $(status 'key verified')"
 
-step "start PostgreSQL on it"
-run as_postgres "$postgres_bin/initdb" -D "$place/mnt/data" -U postgres -A trust || fail "initdb failed."
+step "start $db_title on it"
+db_init || fail "$db_title could not make its files."
 : >"$database_log"
-start "$database_log" as_postgres "$postgres_bin/postgres" -D "$place/mnt/data" -k "$place/socket" -c listen_addresses=
-until_true 30 "$postgres_bin/pg_isready" -q -h "$place/socket" || fail "PostgreSQL does not start; see $database_log"
-seen "$("$postgres_bin/postgres" --version), data in $place/mnt/data"
+db_start
+until_true 30 quietly db_answers || fail "$db_title does not start; see $database_log"
+seen "$(db_version), data in $place/mnt/data"
 
-step "pgbench, scale $scale, for $run_s s"
-run "$postgres_bin/pgbench" -h "$place/socket" -U postgres -i -q -s "$scale" postgres || fail "pgbench could not fill its tables."
-run "$postgres_bin/pgbench" -h "$place/socket" -U postgres -c 4 -j 2 -T "$run_s" postgres || fail "pgbench failed."
-tps=$(sed -n 's/^tps = \([0-9]*\).*/\1/p' "$log" | tail -n 1)
-[ "${tps:-0}" -gt 0 ] || fail "pgbench reported no transactions."
+step "$bench, for $run_s s"
+load_fill || fail "the tables of the load could not be filled."
+load_for "$run_s" || fail "the load failed."
+tps=$(load_tps)
+[ "${tps:-0}" -gt 0 ] || fail "the load reported no transactions."
 seen "$tps transactions per second"
 
 step "look for a row in the image"
 marker=plaintext-$RANDOM$RANDOM$RANDOM-marker
-run sql "create table note as select '$marker' as text; checkpoint" || fail "the row could not be written."
+run db_note "$marker" || fail "the row could not be written."
 sync -f "$place/mnt"
 # NUL as the end of a line, or a hole in the image would be one line of gigabytes. The same command for both.
 files_with_row() { grep -r -l -a -z -F "$marker" "$@"; }
@@ -341,22 +356,21 @@ leaks=$(ask files_with_row "$place/envol" "$kms_log") || code=$?
 seen "in $(wc -l <<<"$found") files through the mount; not in the image ($(du -m "$image" | cut -f 1) MiB), not in a log"
 
 step "take a snapshot of it"
-start "$log" "$postgres_bin/pgbench" -h "$place/socket" -U postgres -n -c 4 -j 2 -T 120 postgres
+load_start
 load=$!
-transactions() { sql 'select count(*) from pgbench_history'; }
 before=$(ask transactions)
 more_transactions() { [ "$(transactions)" -gt "$before" ]; }
-until_true 10 more_transactions || fail "pgbench does not run, so that a snapshot beside it would mean nothing."
+until_true 10 more_transactions || fail "the load does not run, so that a snapshot beside it would mean nothing."
 acknowledged=$(ask transactions)
 snapshot=$(ask envol snapshot create "$volume") || fail "no snapshot was taken."
-seen "$snapshot while pgbench runs, $(du -sm "$place/envol/snapshots" | cut -f 1) MiB"
+seen "$snapshot while the load runs, $(du -sm "$place/envol/snapshots" | cut -f 1) MiB"
 
 step "disable the key with the AWS CLI"
 before=$(ask transactions)
-until_true 10 more_transactions || fail "pgbench does not run, so that its end would mean nothing."
+until_true 10 more_transactions || fail "the load does not run, so that its end would mean nothing."
 run aws_kms disable-key --key-id "$key" || fail "the AWS CLI could not disable the key."
 disabled=$(now_us)
-seen "while pgbench runs"
+seen "while the load runs"
 
 step "wait for the volume to be terminal"
 is_terminal() { [[ "$(envol --json status "$volume" 2>/dev/null)" == *'"state":"terminal"'* ]]; }
@@ -366,12 +380,12 @@ run envol --json status "$volume"
 seen "$after after the CLI's answer: $(status state cause)"
 
 step "see the database stop"
-until_true 30 grep -q "Input/output error" "$database_log" || fail "PostgreSQL did not notice; see $database_log"
+until_true 30 grep -q -E "$db_signs" "$database_log" || fail "$db_title did not notice; see $database_log"
 code=0
 wait "$load" || code=$?
-[ "$code" -ne 0 ] || fail "pgbench went on without its database."
-! run sql 'select count(*) from pgbench_accounts' || fail "PostgreSQL still answers from the volume."
-seen "psql and pgbench fail; its log: $(grep -m 1 -o -E '[A-Z]+:  .*Input/output error' "$database_log")"
+[ "$code" -ne 0 ] || fail "the load went on without its database."
+! quietly transactions || fail "$db_title still answers from the volume."
+seen "$clients fail; its log: $(grep -m 1 -o -E "$db_signs" "$database_log" | cut -c 1-90)"
 
 step "enable the key, attach again"
 run aws_kms enable-key --key-id "$key" || fail "the AWS CLI could not enable the key."
@@ -387,10 +401,10 @@ restored=$(ask envol create --snapshot "$snapshot" --db-id db-QUICKSTART --kms-k
 run envol attach "$restored" "$place/mnt" --probe-interval "$probe_interval" || fail "the restored volume could not be attached."
 seen "$restored, with a key of its own, at $place/mnt"
 
-step "start PostgreSQL on that"
+step "start $db_title on that"
 : >"$database_log"
-start "$database_log" as_postgres "$postgres_bin/postgres" -D "$place/mnt/data" -k "$place/socket" -c listen_addresses=
-until_true 60 "$postgres_bin/pg_isready" -q -h "$place/socket" || fail "PostgreSQL does not start; see $database_log"
+db_start
+until_true 60 quietly db_answers || fail "$db_title does not start; see $database_log"
 found=$(ask transactions) || fail "the restored database does not answer."
 [ "$found" -ge "$acknowledged" ] || fail "of $acknowledged transactions before the snapshot only $found are there."
 seen "$found transactions are there; $acknowledged were acknowledged before the snapshot"

@@ -11,7 +11,7 @@ use super::{commands, examples, name, surroundings, synopsis, typed};
 /// The table of exit codes is the README's: there it is a promise.
 const README: &str = include_str!("../../README.md");
 
-pub(crate) fn render(command: &Command, date: &str) -> io::Result<Vec<u8>> {
+pub(crate) fn render(command: &Command, date: &str) -> io::Result<String> {
     let version = env!("CARGO_PKG_VERSION");
     let man = Man::new(command.clone())
         .title(name(command).to_uppercase())
@@ -35,7 +35,21 @@ pub(crate) fn render(command: &Command, date: &str) -> io::Result<Vec<u8>> {
     section("FILES", |roff| definitions(roff, surroundings::FILES, typed(command))).to_writer(&mut page)?;
     section("EXAMPLES", |roff| show_examples(roff, command)).to_writer(&mut page)?;
     section("SEE ALSO", |roff| see_also(roff, command)).to_writer(&mut page)?;
-    Ok(page)
+    Ok(plain(&String::from_utf8(page).map_err(io::Error::other)?))
+}
+
+/// In ASCII, as troff reads it in every locale. An empty line between two breaks, which clap_mangen puts before possible values, is
+/// one paragraph space.
+fn plain(page: &str) -> String {
+    let mut plain = String::with_capacity(page.len());
+    for letter in page.replace(".br\n\n.br\n", ".sp\n").chars() {
+        if letter.is_ascii() {
+            plain.push(letter);
+        } else {
+            plain += &format!("\\[u{:04X}]", u32::from(letter));
+        }
+    }
+    plain
 }
 
 fn section(title: &str, fill: impl FnOnce(&mut Roff)) -> Roff {

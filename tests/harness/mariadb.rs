@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::client::Client;
 use super::{Ran, ran};
 
 /// Recovery after a crash included.
@@ -108,6 +109,13 @@ impl MariaDb {
     pub fn try_query(&self, sql: &str) -> Ran {
         let mut client = self.client("mariadb");
         ran(&client.args(["--batch", "--skip-column-names", "-e", sql]).output().expect("setpriv runs"))
+    }
+
+    /// A client of that database, of which each statement that is asked answers one line.
+    pub fn session(&self, database: &str) -> Client {
+        let mut command = self.client("mariadb");
+        command.args(["--batch", "--skip-column-names", "--unbuffered", database]);
+        Client::start(command)
     }
 
     /// Into `load.added`, which is made if it is not there.

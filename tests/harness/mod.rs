@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test binary is a crate of its own and uses a part of it")]
 
+pub mod client;
 pub mod following;
 pub mod mariadb;
 pub mod postgres;
@@ -14,6 +15,7 @@ pub mod seaweed;
 pub mod snapshots;
 pub mod tmpfs;
 pub mod wire;
+pub mod witness;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -31,6 +33,11 @@ pub const ENVOL: &str = env!("CARGO_BIN_EXE_envol");
 
 /// No step of any test takes this long on a busy machine.
 const WATCHDOG: Duration = Duration::from_secs(240);
+
+/// How often scripts/soak.sh wants a test to repeat what it repeats; `None`: as often as it does by itself.
+pub fn soak_rounds() -> Option<usize> {
+    std::env::var("ENVOL_SOAK_ROUNDS").ok().map(|rounds| rounds.parse().expect("ENVOL_SOAK_ROUNDS is a number"))
+}
 
 /// The uid and the gid.
 const NOBODY: u32 = 65534;

@@ -2,14 +2,14 @@
 //! left at its defaults, and only a Unix socket listens.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::client::Client;
 use super::{Ran, ran, wait_until};
 
 const END_DEADLINE: Duration = Duration::from_secs(30);
@@ -18,13 +18,6 @@ const END_DEADLINE: Duration = Duration::from_secs(30);
 pub struct Postgres {
     data: PathBuf,
     outside: TempDir,
-}
-
-/// A connection that stays: one psql, a statement and its answer at a time.
-pub struct Client {
-    psql: Child,
-    statements: ChildStdin,
-    answers: BufReader<ChildStdout>,
 }
 
 impl Postgres {
@@ -86,12 +79,11 @@ impl Postgres {
         self.run("psql", &["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql])
     }
 
+    /// A psql, of which each statement that is asked answers one line.
     pub fn client(&self) -> Client {
         let mut command = self.command("psql");
-        command.args(["-XAtq", "-v", "ON_ERROR_STOP=1"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut psql = command.stderr(Stdio::null()).spawn().expect("setpriv runs");
-        let (statements, answers) = (psql.stdin.take().expect("piped"), psql.stdout.take().expect("piped"));
-        Client { psql, statements, answers: BufReader::new(answers) }
+        command.args(["-XAtq", "-v", "ON_ERROR_STOP=1"]);
+        Client::start(command)
     }
 
     /// Every table and index of every database, each index compared with its table.
@@ -143,24 +135,6 @@ impl Drop for Postgres {
         if let Some(postmaster) = self.postmaster() {
             let _ = kill_process(postmaster, Signal::KILL);
         }
-    }
-}
-
-impl Client {
-    /// The one line that the last of these statements answers, once all of them are done; None when one failed or the
-    /// connection is gone, and then nothing is known of them.
-    pub fn ask(&mut self, statements: &str) -> Option<String> {
-        writeln!(self.statements, "{statements}").ok()?;
-        let mut line = String::new();
-        let read = self.answers.read_line(&mut line).ok()?;
-        (read > 0).then(|| line.trim_end().to_owned())
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.psql.kill();
-        let _ = self.psql.wait();
     }
 }
 

@@ -1,0 +1,66 @@
+//! What MariaDB acknowledged survives kill -9 of the daemon under it, again and again.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
+
+mod harness;
+
+use std::thread;
+use std::time::Duration;
+
+use harness::mariadb::MariaDb;
+use harness::witness::{ROWS, SUMS, TABLES, WRITERS, Witness};
+use harness::{Host, soak_rounds, wait_until};
+
+const ROUNDS: usize = 3;
+
+/// Acknowledged in each round before the daemon is killed, so that every round has something to lose.
+const COMMITS_PER_ROUND: usize = 400;
+
+const LOAD_DEADLINE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_killed_daemon_loses_nothing_that_mariadb_acknowledged() {
+    let (host, rounds) = match soak_rounds() {
+        Some(rounds) => (Host::unwatched(), rounds),
+        None => (Host::new(), ROUNDS),
+    };
+    let volume = host.create(&["--size", "4GiB"]);
+    let dir = host.directory("mnt");
+    let dir_text = dir.to_str().unwrap();
+    host.envol(&["attach", &volume, dir_text, "--owner", "mysql"]).expect_code(0);
+    let mariadb = MariaDb::init(&dir);
+    mariadb.start();
+    mariadb.query("CREATE DATABASE witness");
+    let in_its_own = |sql: &str| mariadb.query(&format!("USE witness; {sql}"));
+    TABLES.iter().for_each(|sql| drop(in_its_own(sql)));
+
+    let witness = Witness::default();
+    for round in 0..rounds {
+        let before = witness.count();
+        thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let (witness, mariadb) = (&witness, &mariadb);
+                scope.spawn(move || witness.write(mariadb.session("witness"), round, writer));
+            }
+            wait_until("enough commits", LOAD_DEADLINE, || witness.count() >= before + COMMITS_PER_ROUND);
+            // While dirty pages are written back, every other time.
+            if round % 2 == 1 {
+                mariadb.query("SET GLOBAL innodb_max_dirty_pages_pct = 0, GLOBAL innodb_max_dirty_pages_pct_lwm = 0");
+            }
+            host.kill_daemon(&volume);
+        });
+        // Either the database is stopped first, or attach ends what is left of it.
+        if round % 2 == 0 {
+            mariadb.kill();
+            host.envol(&["attach", &volume, dir_text]).expect_code(0);
+        } else {
+            host.envol(&["attach", &volume, dir_text, "--force"]).expect_code(0);
+            wait_until("the end of the database", LOAD_DEADLINE, || !mariadb.is_running());
+        }
+        mariadb.start();
+        mariadb.check();
+        witness.compare(&in_its_own(ROWS), &in_its_own(SUMS), round + 1);
+    }
+    mariadb.stop();
+    host.envol(&["detach", &volume]).expect_code(0);
+}

@@ -10,6 +10,7 @@ pub mod drill;
 pub mod format;
 pub mod fuse;
 pub mod host;
+pub mod measure;
 pub mod revocation;
 pub mod secret;
 pub mod snapshot;

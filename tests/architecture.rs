@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each room and the rooms that it may name.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("catalog", &["format", "fuse", "host", "secret", "snapshot", "store", "volume"]),
     ("cipher", &[]),
     (
@@ -19,18 +19,23 @@ const ROOMS: [(&str, &[&str]); 13] = [
             "format",
             "fuse",
             "host",
+            "measure",
             "revocation",
             "secret",
             "snapshot",
             "store",
         ],
     ),
-    ("daemon", &["catalog", "format", "fuse", "host", "revocation", "secret", "snapshot", "store", "volume"]),
+    (
+        "daemon",
+        &["catalog", "format", "fuse", "host", "measure", "revocation", "secret", "snapshot", "store", "volume"],
+    ),
     ("drill", &["catalog", "format", "host"]),
     ("format", &[]),
-    ("fuse", &["volume"]),
+    ("fuse", &["measure", "volume"]),
     ("host", &["format"]),
-    ("revocation", &["format"]),
+    ("measure", &[]),
+    ("revocation", &["format", "measure"]),
     ("secret", &["cipher"]),
     ("snapshot", &["format", "secret", "volume"]),
     ("store", &[]),

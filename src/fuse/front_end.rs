@@ -15,6 +15,7 @@ use super::IMAGE_NAME;
 use super::attributes::{Attributes, DIRECTORY, IMAGE, TTL};
 use super::errno::errno;
 use super::image::Image;
+use super::meter::{IoRequest, Meter, RequestKind};
 use super::waiting_room::WaitingRoom;
 use crate::volume::{Scratch, VolumeError};
 
@@ -27,9 +28,15 @@ const MAX_BACKGROUND: u16 = 64;
 const BLOCK_SIZE_BYTES: u32 = 4096;
 
 pub(super) struct FrontEnd<I> {
-    image: Arc<I>,
+    shown: Arc<Metered<I>>,
     attributes: Attributes,
     waiting: WaitingRoom,
+}
+
+/// An image, and the count of what is asked of it.
+struct Metered<I> {
+    image: Arc<I>,
+    meter: Arc<Meter>,
 }
 
 const _: () = assert!(Scratch::LEN_BYTES >= MAX_REQUEST_BYTES as usize, "a reply fits");
@@ -48,34 +55,36 @@ fn with_reply<T>(len: usize, call: impl FnOnce(&mut [u8], &mut Scratch) -> T) ->
 }
 
 impl<I: Image> FrontEnd<I> {
-    pub(super) fn new(image: Arc<I>, receivers: usize) -> io::Result<Self> {
-        Ok(Self { attributes: Attributes::new(image.size_bytes()), image, waiting: WaitingRoom::new(receivers)? })
+    pub(super) fn new(image: Arc<I>, meter: Arc<Meter>, receivers: usize) -> io::Result<Self> {
+        let attributes = Attributes::new(image.size_bytes());
+        Ok(Self { attributes, shown: Arc::new(Metered { image, meter }), waiting: WaitingRoom::new(receivers)? })
     }
 
     /// How much of `len` bytes from `offset` lies inside of the image.
     fn clip(&self, offset: u64, len: u64) -> u64 {
-        len.min(self.image.size_bytes().saturating_sub(offset))
+        len.min(self.shown.image.size_bytes().saturating_sub(offset))
     }
 
     /// Answers if that takes no wait for a disk, and gives the reply back if it does.
-    fn read_at_once(&self, offset: u64, len: usize, reply: ReplyData) -> Option<ReplyData> {
+    fn read_at_once(&self, request: &IoRequest, len: usize, reply: ReplyData) -> Option<ReplyData> {
         with_reply(len, |bytes, scratch| {
-            match self.image.read_at_once(offset, bytes, scratch) {
-                Ok(()) => reply.data(bytes),
+            match self.shown.image.read_at_once(request.offset, bytes, scratch) {
                 Err(VolumeError::WouldWait) => return Some(reply),
-                Err(error) => reply.error(errno(&error)),
+                result => data(reply, bytes, self.shown.answered(request, result)),
             }
             None
         })
     }
 
     /// What makes a range zeros as this mode of fallocate(2) wants it.
-    fn zeroing(&self, offset: u64, len: u64, mode: i32) -> Result<Zeroing<I>, Errno> {
+    fn zeroing(&self, offset: u64, len: u64, mode: i32) -> Result<(RequestKind, Zeroing<I>), Errno> {
         let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
         match mode & !libc::FALLOC_FL_KEEP_SIZE {
-            libc::FALLOC_FL_PUNCH_HOLE if keep_size => Ok(I::discard),
-            libc::FALLOC_FL_ZERO_RANGE if keep_size || end <= self.image.size_bytes() => Ok(I::zero),
+            libc::FALLOC_FL_PUNCH_HOLE if keep_size => Ok((RequestKind::Discard, I::discard)),
+            libc::FALLOC_FL_ZERO_RANGE if keep_size || end <= self.shown.image.size_bytes() => {
+                Ok((RequestKind::Zero, I::zero))
+            }
             libc::FALLOC_FL_ZERO_RANGE => Err(Errno::EFBIG),
             // Space cannot be promised on a sparse image, nor ranges moved.
             _ => Err(Errno::EOPNOTSUPP),
@@ -85,17 +94,32 @@ impl<I: Image> FrontEnd<I> {
 
 type Zeroing<I> = fn(&I, u64, u64, &mut Scratch) -> Result<(), VolumeError>;
 
-fn read_and_wait(image: &impl Image, offset: u64, len: usize, reply: ReplyData) {
-    with_reply(len, |bytes, scratch| match image.read(offset, bytes, scratch) {
-        Ok(()) => reply.data(bytes),
-        Err(error) => reply.error(errno(&error)),
-    });
+impl<I: Image> Metered<I> {
+    /// Counts the answer, and makes it.
+    fn answered(&self, request: &IoRequest, result: Result<(), VolumeError>) -> Result<(), Errno> {
+        self.meter.answered(request, &result);
+        result.map_err(|error| errno(&error))
+    }
+
+    fn read_and_wait(&self, request: &IoRequest, len: usize, reply: ReplyData) {
+        with_reply(len, |bytes, scratch| {
+            let result = self.image.read(request.offset, bytes, scratch);
+            data(reply, bytes, self.answered(request, result));
+        });
+    }
 }
 
-fn empty(reply: ReplyEmpty, result: Result<(), VolumeError>) {
-    match result {
+fn data(reply: ReplyData, bytes: &[u8], answer: Result<(), Errno>) {
+    match answer {
+        Ok(()) => reply.data(bytes),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+fn empty(reply: ReplyEmpty, answer: Result<(), Errno>) {
+    match answer {
         Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(&error)),
+        Err(errno) => reply.error(errno),
     }
 }
 
@@ -184,11 +208,12 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         if len == 0 {
             return reply.data(&[]);
         }
-        if self.image.always_waits() {
-            read_and_wait(&*self.image, offset, len, reply);
-        } else if let Some(reply) = self.read_at_once(offset, len, reply) {
-            let image = Arc::clone(&self.image);
-            self.waiting.enter(move || read_and_wait(&*image, offset, len, reply));
+        let request = IoRequest::arrived(RequestKind::Read, offset, inside);
+        if self.shown.image.always_waits() {
+            self.shown.read_and_wait(&request, len, reply);
+        } else if let Some(reply) = self.read_at_once(&request, len, reply) {
+            let shown = Arc::clone(&self.shown);
+            self.waiting.enter(move || shown.read_and_wait(&request, len, reply));
         }
     }
 
@@ -212,9 +237,11 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         if len == 0 && !data.is_empty() {
             return reply.error(Errno::ENOSPC);
         }
-        match with_scratch(|scratch| self.image.write(offset, &data[..len], scratch)) {
+        let request = IoRequest::arrived(RequestKind::Write, offset, inside);
+        let result = with_scratch(|scratch| self.shown.image.write(offset, &data[..len], scratch));
+        match self.shown.answered(&request, result) {
             Ok(()) => reply.written(written),
-            Err(error) => reply.error(errno(&error)),
+            Err(errno) => reply.error(errno),
         }
     }
 
@@ -224,8 +251,9 @@ impl<I: Image> Filesystem for FrontEnd<I> {
     }
 
     fn fsync(&self, _request: &Request, _inode: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        let image = Arc::clone(&self.image);
-        self.waiting.enter(move || empty(reply, image.sync()));
+        let request = IoRequest::arrived(RequestKind::Sync, 0, 0);
+        let shown = Arc::clone(&self.shown);
+        self.waiting.enter(move || empty(reply, shown.answered(&request, shown.image.sync())));
     }
 
     fn fallocate(
@@ -238,7 +266,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let zeroing = match self.zeroing(offset, len, mode) {
+        let (kind, zeroing) = match self.zeroing(offset, len, mode) {
             Ok(zeroing) => zeroing,
             Err(errno) => return reply.error(errno),
         };
@@ -246,9 +274,11 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         if len == 0 {
             return reply.ok();
         }
-        let image = Arc::clone(&self.image);
+        let request = IoRequest::arrived(kind, offset, len);
+        let shown = Arc::clone(&self.shown);
         self.waiting.enter(move || {
-            empty(reply, with_scratch(|scratch| zeroing(&image, offset, len, scratch)));
+            let result = with_scratch(|scratch| zeroing(&shown.image, offset, len, scratch));
+            empty(reply, shown.answered(&request, result));
         });
     }
 
@@ -278,7 +308,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
     }
 
     fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        let blocks = self.image.size_bytes() / u64::from(BLOCK_SIZE_BYTES);
+        let blocks = self.shown.image.size_bytes() / u64::from(BLOCK_SIZE_BYTES);
         reply.statfs(blocks, 0, 0, 1, 0, BLOCK_SIZE_BYTES, 255, BLOCK_SIZE_BYTES);
     }
 

@@ -4,6 +4,7 @@ mod attributes;
 mod errno;
 mod front_end;
 mod image;
+mod meter;
 mod mount;
 mod waiting_room;
 
@@ -18,6 +19,7 @@ use fuser::{Config, Session, SessionACL};
 use front_end::FrontEnd;
 
 pub use image::Image;
+pub use meter::{ErrorCounters, IoCounters, Meter, RequestCounters};
 
 /// The name of the one file.
 pub const IMAGE_NAME: &str = "image";
@@ -34,6 +36,7 @@ const WAITING_RECEIVERS: usize = 16;
 /// ends its threads.
 pub struct FuseServer {
     workers: JoinHandle<io::Result<()>>,
+    meter: Arc<Meter>,
 }
 
 /// Mounts `image` at `mount_point` (an empty directory) and serves it from threads of its own.
@@ -47,12 +50,19 @@ pub fn serve(image: Arc<impl Image>, mount_point: &Path, source: &str) -> io::Re
     let receivers = if image.always_waits() { WAITING_RECEIVERS } else { cores.clamp(MIN_RECEIVERS, MAX_RECEIVERS) };
     config.n_threads = Some(receivers);
     config.clone_fd = true;
-    let session = Session::from_fd(FrontEnd::new(image, receivers)?, device, SessionACL::Owner, config)?;
+    let meter = Arc::<Meter>::default();
+    let front_end = FrontEnd::new(image, Arc::clone(&meter), receivers)?;
+    let session = Session::from_fd(front_end, device, SessionACL::Owner, config)?;
     let workers = std::thread::Builder::new().name("fuse".to_owned()).spawn(move || session.run())?;
-    Ok(FuseServer { workers })
+    Ok(FuseServer { workers, meter })
 }
 
 impl FuseServer {
+    /// What is counted of its requests; holds nothing of the image.
+    pub fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
     /// Waits until the mount is gone and every request was answered.
     pub fn join(self) -> io::Result<()> {
         match self.workers.join() {

@@ -31,6 +31,12 @@ use epoch::Epoch;
 use range_lock::RangeLock;
 use state::StateLock;
 
+/// The unit of encryption.
+pub const BLOCK_SIZE_BYTES: u64 = crate::cipher::BLOCK_SIZE as u64;
+
+/// What is encrypted under one key.
+pub const REGION_BYTES: u64 = crate::format::BLOCKS_PER_REGION * BLOCK_SIZE_BYTES;
+
 /// One attached volume: what the front-end reads and writes, and what revocation ends.
 ///
 /// All methods take `&self` and may be called from many threads.

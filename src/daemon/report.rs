@@ -116,6 +116,15 @@ impl Report {
                 EventKind::Verified,
                 format!("KMS confirms the key of volume {id} again; it had not since {since}"),
             ),
+            Transition::StillUnverified { answer, unverified_s } => {
+                // No event: nothing happened. A line, so that who reads the log knows that it goes on.
+                let volume_id = id.as_str();
+                tracing::warn!(
+                    volume_id,
+                    "KMS has not confirmed the key of volume {id} for {unverified_s} s: {answer}"
+                );
+                return;
+            }
             Transition::DenialNotConfirmed(answer) => {
                 let message =
                     format!("KMS denied the key of volume {id} and did not repeat it; serving goes on: {answer}");

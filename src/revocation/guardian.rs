@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::decision::{Verdict, decide};
 use super::events::VolumeState;
-use super::heartbeat::Probes;
+use super::outage::Outage;
+use super::probes::Probes;
 use crate::format::{Cause, RevocationPolicy};
 
 /// The first pause after KMS did not answer; doubled each time, and never longer than the probe interval.
@@ -82,6 +83,8 @@ impl Revocation {
 pub enum Transition {
     /// KMS stopped confirming the key.
     Unverified(KmsError),
+    /// It still does not, for so many seconds. Said again now and then ([`super::outage`]); nothing changed.
+    StillUnverified { answer: KmsError, unverified_s: u64 },
     /// It does again; it had not since then.
     Verified(Timestamp),
     /// KMS said no and, asked again, did not repeat it.
@@ -95,6 +98,8 @@ pub struct Verification {
     pub unverified_since: Option<Timestamp>,
     /// Why it could not be verified, in AWS's words or ours.
     pub last_error: Option<String>,
+    /// When it was last said.
+    outage: Option<Outage>,
 }
 
 /// Watches one KMS key through the canary of one volume: a second key, wrapped under the same KMS key and context,
@@ -114,7 +119,12 @@ pub struct KeyGuardian<S: KmsSource> {
 impl Verification {
     /// Of a volume whose key KMS has just unwrapped.
     pub fn verified_now() -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { verified_at: Some(Timestamp::now()), unverified_since: None, last_error: None }))
+        Arc::new(Mutex::new(Self {
+            verified_at: Some(Timestamp::now()),
+            unverified_since: None,
+            last_error: None,
+            outage: None,
+        }))
     }
 
     /// Seconds since KMS stopped confirming the key; 0 while it does.
@@ -194,6 +204,13 @@ impl<S: KmsSource> KeyGuardian<S> {
 
     async fn probe(&self, client: &mut Option<S::Client>) -> Result<(), No> {
         let began = self.probes.begin();
+        let result = self.ask(client).await;
+        let (answer, took) = self.probes.answered(began, result.as_ref().err().map(|no| no.verdict));
+        tracing::debug!("probe: {answer} in {took:.1?}");
+        result
+    }
+
+    async fn ask(&self, client: &mut Option<S::Client>) -> Result<(), No> {
         let kms = match client.take() {
             Some(kms) => kms,
             None => self.source.connect().await.map_err(|answer| No {
@@ -204,10 +221,7 @@ impl<S: KmsSource> KeyGuardian<S> {
         };
         let asked = kms.decrypt(&self.kms_key, &self.canary, &self.canary_context).await;
         let result = match asked {
-            Ok(_worthless_plaintext) => {
-                self.probes.answered_yes(began);
-                Ok(())
-            }
+            Ok(_worthless_plaintext) => Ok(()),
             Err(error) => {
                 let described = match error.answer {
                     kms_client::Answer::InvalidState => kms.describe_key(&KmsKeyId::from(&self.kms_key)).await.ok(),
@@ -219,8 +233,9 @@ impl<S: KmsSource> KeyGuardian<S> {
         };
         let result = result.map_err(|no| match no.verdict {
             Verdict::Revoked(_) | Verdict::Denied(_) if no.trust == Trust::Nobody => {
-                tracing::warn!("whoever answered in the place of KMS is not believed: {}", no.answer);
-                No { verdict: Verdict::Unreachable, ..no }
+                let message =
+                    format!("whoever answered in the place of KMS is not believed, who said: {}", no.answer.message);
+                No { verdict: Verdict::Unreachable, answer: KmsError { message, ..no.answer }, ..no }
             }
             _ => no,
         });
@@ -250,13 +265,20 @@ impl<S: KmsSource> KeyGuardian<S> {
         }
         verification.verified_at = Some(Timestamp::now());
         verification.last_error = None;
+        verification.outage = None;
     }
 
     fn record_unverified(&self, answer: &KmsError) {
         let mut verification = self.verification.lock().unwrap_or_else(PoisonError::into_inner);
-        if verification.unverified_since.is_none() {
+        let unverified_s = verification.unverified_s(Timestamp::now());
+        if let Some(outage) = &mut verification.outage {
+            if outage.is_to_be_said() {
+                (self.transitions)(Transition::StillUnverified { answer: answer.clone(), unverified_s });
+            }
+        } else {
             (self.transitions)(Transition::Unverified(answer.clone()));
             verification.unverified_since = Some(verification.verified_at.unwrap_or_else(Timestamp::now));
+            verification.outage = Some(Outage::begins());
         }
         verification.last_error = Some(answer.to_string());
     }

@@ -2,12 +2,12 @@
 //! the next byte is served.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
+
+use super::probes::Probes;
 
 /// A busy machine wakes a process late by less.
 const SHORTEST_GAP: Duration = Duration::from_secs(1);
@@ -16,32 +16,6 @@ const SHORTEST_GAP: Duration = Duration::from_secs(1);
 pub trait Lease: Send + Sync {
     /// Serving may go on for so long from now, measured by a clock that goes on while the machine is suspended.
     fn extend(&self, duration: Duration);
-}
-
-/// When the last probe began that KMS said yes to; and a bell for one that is due now.
-#[derive(Default)]
-pub struct Probes {
-    /// Milliseconds since boot, as [`since_boot`] has them.
-    confirmed_ms: AtomicU64,
-    now: Notify,
-}
-
-impl Probes {
-    pub(super) fn begin(&self) -> Duration {
-        since_boot()
-    }
-
-    pub(super) fn answered_yes(&self, began: Duration) {
-        self.confirmed_ms.store(millis(began), Ordering::Release);
-    }
-
-    /// Returns early when a probe is asked for.
-    pub(super) async fn wait_until(&self, deadline: Instant) {
-        tokio::select! {
-            () = sleep_until(deadline) => {}
-            () = self.now.notified() => {}
-        }
-    }
 }
 
 /// Gives [`Lease`] its time, in steps much shorter than two probe intervals.
@@ -62,10 +36,10 @@ impl Heartbeat {
             if now.saturating_sub(last) > gap {
                 tracing::warn!("this process did not run for {:?}: KMS is asked before anything is served", now - last);
                 needs_probe_after = Some(millis(now));
-                self.probes.now.notify_one();
+                self.probes.ask_now();
             }
             last = now;
-            if needs_probe_after.is_some_and(|after| self.probes.confirmed_ms.load(Ordering::Acquire) >= after) {
+            if needs_probe_after.is_some_and(|after| self.probes.is_confirmed_since(after)) {
                 needs_probe_after = None;
             }
             // While an answer is awaited it is looked for more often.
@@ -82,11 +56,11 @@ impl Heartbeat {
 }
 
 /// `CLOCK_BOOTTIME`: goes on while the machine is suspended, and is the same for all processes.
-fn since_boot() -> Duration {
+pub(super) fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-fn millis(since_boot: Duration) -> u64 {
+pub(super) fn millis(since_boot: Duration) -> u64 {
     u64::try_from(since_boot.as_millis()).unwrap_or(u64::MAX)
 }

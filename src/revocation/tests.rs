@@ -1,5 +1,7 @@
 //! The decision table row by row, and the guardian against a KMS that answers by script.
 
+mod log;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -342,4 +344,24 @@ async fn the_heart_beats_well_within_two_probe_intervals() {
     let beats = beats.lock().unwrap();
     assert!(beats.len() > 30);
     assert!(beats.windows(2).all(|pair| pair[1] - pair[0] < Duration::from_secs(10)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_are_counted_by_what_they_mean() {
+    let answers = [
+        Ok(()),
+        Err(Answer::AccessDenied),
+        Ok(()),
+        Err(Answer::Unreachable),
+        Err(Answer::WrongCiphertext),
+        Err(Answer::Disabled),
+    ];
+    let script = Script::new(answers);
+    assert!(watch(&script).await.is_some());
+    let counted = script.probes.counters();
+    let expected = [("ok", 2), ("denied", 1), ("revoked", 1), ("unreachable", 1), ("mismatch", 1)];
+    assert_eq!(counted.answers.kinds(), expected);
+    assert_eq!(counted.latency.total(), 6);
+    let last: Vec<&str> = counted.last.iter().map(|last| last.answer.as_str()).collect();
+    assert_eq!(last, ["ok", "denied", "ok", "unreachable", "mismatch", "revoked"]);
 }

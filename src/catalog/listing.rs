@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -36,6 +37,8 @@ pub struct VolumeSummary {
     /// The grant by which the volume service uses it.
     pub grant_id: Option<String>,
     pub size_bytes: Option<u64>,
+    /// What its image takes of the file system that it lies on; a block device has no such number.
+    pub allocated_bytes: Option<u64>,
     pub file_system: Option<String>,
     /// The newest that is known here.
     pub last_snapshot: Option<LastSnapshot>,
@@ -70,6 +73,7 @@ pub fn summarize(paths: &VolumePaths) -> VolumeSummary {
         kms_key: None,
         grant_id: grant_id(paths),
         size_bytes: None,
+        allocated_bytes: allocated_bytes(&backing),
         file_system: None,
         last_snapshot: LastSnapshot::read(paths).unwrap_or_default(),
         backing: fs::canonicalize(&backing).unwrap_or_else(|_| backing.clone()),
@@ -122,6 +126,13 @@ pub fn summarize(paths: &VolumePaths) -> VolumeSummary {
         }
     }
     summary
+}
+
+fn allocated_bytes(backing: &Path) -> Option<u64> {
+    /// Of `st_blocks`, whatever the file system's own are (stat(2)).
+    const STAT_BLOCK_BYTES: u64 = 512;
+    let found = fs::metadata(backing).ok().filter(fs::Metadata::is_file)?;
+    Some(found.blocks() * STAT_BLOCK_BYTES)
 }
 
 /// What cannot be read names none; attaching says what is wrong with it.

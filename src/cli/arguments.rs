@@ -174,6 +174,10 @@ pub(super) struct Attach {
     #[arg(long, value_name = "CMD", value_parser = parse_hook)]
     pub(super) on_event: Option<String>,
 
+    /// Serve the volume's metrics for Prometheus at http://ADDRESS:PORT/metrics, to everybody who reaches that address
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) metrics_listen: Option<std::net::SocketAddr>,
+
     /// Do not go to the background; report to systemd
     #[arg(long)]
     pub(super) foreground: bool,
@@ -195,6 +199,14 @@ pub(super) struct Status {
     /// The volume's id
     #[arg(value_name = "VOL")]
     pub(super) volume: VolumeId,
+
+    /// Show how it goes, once a second, until q or Ctrl-C; where stdout is no terminal, a line each time
+    #[arg(long)]
+    pub(super) watch: bool,
+
+    /// Print its metrics in the text format of Prometheus
+    #[arg(long, conflicts_with_all = ["watch", "json"])]
+    pub(super) prometheus: bool,
 }
 
 #[derive(Debug, Args)]

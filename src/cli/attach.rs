@@ -37,6 +37,7 @@ pub(super) fn run(root: &Root, verb: &Attach, arguments: &Arguments, output: &Ou
             kms_profile: verb.kms_profile.clone(),
             cache: verb.cache,
             on_event: verb.on_event.clone(),
+            metrics_listen: verb.metrics_listen,
             keep_processes: verb.keep_processes,
             exit_code: |error| ExitStatus::of_daemon(error) as u8,
             guardian: GuardianOptions {
@@ -220,6 +221,9 @@ fn foreground_arguments(root: &Root, verb: &Attach, dir: Option<&Path>, verbose:
     }
     if let Some(hook) = &verb.on_event {
         option("on-event", hook);
+    }
+    if let Some(address) = verb.metrics_listen {
+        option("metrics-listen", &address.to_string());
     }
     for (name, given) in
         [("--mkfs", verb.mkfs), ("--raw", verb.raw), ("--force", verb.force), ("--keep-processes", verb.keep_processes)]

@@ -1,8 +1,9 @@
 //! The order in: lock the image, clear what an earlier daemon left, prove the header, show the image, mount the file
 //! system, serve.
 
-use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::{fs, io};
 
 use super::attached::{Attached, Opened};
 use super::error::DaemonError;
@@ -11,7 +12,7 @@ use super::options::AttachOptions;
 use super::readiness::{report, warn};
 use super::report::Report;
 use super::serve::serve;
-use super::{hardening, leftovers};
+use super::{hardening, leftovers, metrics};
 use crate::catalog::{
     ATTACHER, CatalogError, LastSnapshot, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header, read_revoked,
 };
@@ -26,6 +27,7 @@ use crate::volume::{ChangeMap, Volume, VolumeKeys};
 /// Attaches the volume and serves it until it is detached or terminal.
 pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Result<(), DaemonError> {
     let refused = hardening::harden();
+    let metrics = options.metrics_listen.map(listen_for_metrics).transpose()?;
     paths.make_runtime_dir().map_err(DaemonError::io("make the runtime directory"))?;
     for refusal in &refused {
         tracing::warn!("the host does not allow this process to {refusal}");
@@ -58,7 +60,7 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
                 report.recovered();
             }
             warn_of_finality(&attached);
-            let outcome = serve(attached, options, grant);
+            let outcome = serve(attached, options, grant, metrics);
             report.finish();
             outcome
         }
@@ -67,6 +69,17 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
             Err(error)
         }
     }
+}
+
+/// Before anything else: who asked for it must not find out later that it is not there.
+fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, DaemonError> {
+    metrics::bind(address).map_err(|error| {
+        let message = format!("cannot listen on {address} for metrics: {error}; give --metrics-listen another address");
+        match error.kind() {
+            io::ErrorKind::AddrInUse => CatalogError::Busy(message).into(),
+            _ => CatalogError::Usage(message).into(),
+        }
+    })
 }
 
 fn open_store(root: &Root, paths: &VolumePaths, cache: Option<CacheMode>) -> Result<Arc<dyn Store>, DaemonError> {
@@ -204,10 +217,10 @@ fn lacks(program: &str) -> HostError {
     HostError::Missing { program: program.to_owned(), package: "fuse3" }
 }
 
-fn missing_fuse(error: std::io::Error) -> DaemonError {
+fn missing_fuse(error: io::Error) -> DaemonError {
     match error.raw_os_error() {
         Some(libc::ENODEV | libc::ENXIO) => lacks("/dev/fuse").into(),
-        _ if error.kind() == std::io::ErrorKind::NotFound => lacks("fusermount3").into(),
+        _ if error.kind() == io::ErrorKind::NotFound => lacks("fusermount3").into(),
         _ => DaemonError::Io { action: "mount the image", source: error },
     }
 }

@@ -9,17 +9,18 @@ use super::companion::Companion;
 use super::control::LiveStatus;
 use super::error::DaemonError;
 use super::footprint::Footprint;
+use super::metrics::{Counters, exposition};
 use super::options::AttachOptions;
 use super::program::Program;
 use super::report::Report;
 use super::snapshot::{Snapshots, Subject};
-use crate::catalog::{UnlockedHeader, VolumeGrant, VolumePaths};
+use crate::catalog::{self, UnlockedHeader, VolumeGrant, VolumePaths};
 use crate::format::{FileSystemState, RevocationPolicy};
-use crate::fuse::FuseServer;
+use crate::fuse::{FuseServer, Meter};
 use crate::host::ancestors;
 use crate::host::loop_device::LoopDevice;
 use crate::revocation::events::VolumeState;
-use crate::revocation::{Revocation, Verification};
+use crate::revocation::{Probes, Revocation, Verification};
 use crate::secret::{ChangeDetectionKey, Protection};
 use crate::store::{CacheMode, Store};
 use crate::volume::{Phase, Volume};
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     /// Weak, like everything here: the image's lock must go with [`Attached`], not with the last of these tasks.
     pub(super) volume: Weak<Volume>,
     pub(super) verification: Arc<Mutex<Verification>>,
+    pub(super) probes: Arc<Probes>,
+    meter: Arc<Meter>,
     /// The volume's directory.
     pub(super) dir: PathBuf,
     pub(super) snapshots: Arc<Snapshots>,
@@ -137,6 +140,8 @@ impl Attached {
             },
             volume: Arc::downgrade(&self.volume),
             verification: Verification::verified_now(),
+            probes: Arc::default(),
+            meter: self.fuse.as_ref().map(FuseServer::meter).unwrap_or_default(),
             policy: superblock.revocation_policy,
             revocation: Mutex::default(),
             dir: self.paths.dir().to_owned(),
@@ -155,6 +160,7 @@ impl Attached {
                 cache: if self.volume.always_waits() { CacheMode::None } else { CacheMode::Writeback },
                 program: Some(Program::running()),
                 refused: self.refused.clone(),
+                counters: None,
             },
         })
     }
@@ -165,9 +171,17 @@ impl Shared {
         *self.revocation.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(revocation.clone());
     }
 
+    /// Reads the disk.
+    pub(super) fn exposition(&self) -> String {
+        let (mut volume, live) = (catalog::summarize(&self.subject.paths), self.status());
+        live.refine(&mut volume);
+        exposition(&volume, Some(&live))
+    }
+
     /// As it stands now.
     pub(super) fn status(&self) -> LiveStatus {
         let mut status = self.status.clone();
+        status.counters = Some(Counters { io: self.meter.counters(), probes: self.probes.counters() });
         {
             let verification = self.verification.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             status.verified_at = verification.verified_at;

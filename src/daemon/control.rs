@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::metrics::Counters;
 use super::program::Program;
 use super::snapshot::SnapshotOrder;
-use crate::catalog::VolumePaths;
+use crate::catalog::{VolumePaths, VolumeSummary};
 use crate::snapshot::SnapshotHeader;
 use crate::store::CacheMode;
 
@@ -118,6 +119,25 @@ pub struct LiveStatus {
     pub program: Option<Program>,
     /// What the host did not allow, e.g. locking all memory.
     pub refused: Vec<String>,
+    /// An older daemon counts nothing.
+    #[serde(default)]
+    pub counters: Option<Counters>,
+}
+
+impl LiveStatus {
+    /// The daemon knows better than the disk; but a record there that the volume is terminal outranks a daemon that is still
+    /// taking it down.
+    pub fn refine(&self, on_disk: &mut VolumeSummary) {
+        if matches!(on_disk.state.as_str(), "terminal" | "recoverable") {
+            return;
+        }
+        on_disk.state.clone_from(&self.state);
+        on_disk.since = Some(self.since);
+        if self.cause.is_some() {
+            on_disk.cause.clone_from(&self.cause);
+            on_disk.detail.clone_from(&self.detail);
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! What a person asks of `attach`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::error::DaemonError;
@@ -30,4 +31,6 @@ pub struct AttachOptions {
     pub exit_code: fn(&DaemonError) -> u8,
     /// A URL or a command line that is told of each event: [`crate::revocation::events::HookTarget`].
     pub on_event: Option<String>,
+    /// Where to serve the metrics of the volume over HTTP.
+    pub metrics_listen: Option<SocketAddr>,
 }

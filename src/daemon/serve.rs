@@ -9,7 +9,7 @@ use std::{fs, io};
 use kms_client::{Answer, Login};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -54,6 +54,7 @@ pub(super) fn serve(
     mut attached: Attached,
     options: &AttachOptions,
     grant: Option<VolumeGrant>,
+    metrics: Option<std::net::TcpListener>,
 ) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -61,7 +62,7 @@ pub(super) fn serve(
         .build()
         .map_err(DaemonError::io("start the asynchronous runtime"))?;
     let (sender, events) = mpsc::channel();
-    if let Err(error) = start_tasks(&runtime, &attached, options, grant, &sender) {
+    if let Err(error) = start_tasks(&runtime, &attached, options, grant, metrics, &sender) {
         attached.tear_down();
         return Err(error);
     }
@@ -128,6 +129,7 @@ fn start_tasks(
     attached: &Attached,
     options: &AttachOptions,
     grant: Option<VolumeGrant>,
+    metrics: Option<std::net::TcpListener>,
     events: &Sender<Event>,
 ) -> Result<(), DaemonError> {
     let shared = attached.shared(options, grant.as_ref());
@@ -139,10 +141,15 @@ fn start_tasks(
     }
     let listener = listen(&attached.paths).map_err(DaemonError::io("listen on the control socket"))?;
     runtime.spawn(accept(listener, Arc::clone(&shared), events.clone()));
+    if let Some(listener) = metrics {
+        let listener = TcpListener::from_std(listener).map_err(DaemonError::io("listen for who wants metrics"))?;
+        let shared = Arc::clone(&shared);
+        runtime.spawn(super::metrics::serve(listener, Arc::new(move || shared.exposition())));
+    }
 
     let superblock = attached.header.superblock();
     let region = Some(superblock.kms_key.region().to_owned());
-    let probes = Arc::default();
+    let probes = Arc::clone(&shared.probes);
     let heartbeat = Heartbeat {
         probe_interval: options.guardian.probe_interval,
         probes: Arc::clone(&probes),

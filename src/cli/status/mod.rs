@@ -1,14 +1,21 @@
-//! `envol status`: what the disk says, and what the daemon knows better.
+//! `envol status`: what the disk says, and what the daemon knows better; once, again and again, or for Prometheus.
+
+mod figures;
+mod watch;
+
+use std::io::{self, Write};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::arguments::Status;
 use super::error::CliError;
-use super::output::Output;
+use super::output::{Output, printed};
 use super::quantity::size;
 use crate::catalog::{self, LastSnapshot, Root, VolumePaths, VolumeSummary};
-use crate::daemon::{Command, ControlError, LiveStatus, Program, Reply, ask, finish_interrupted};
+use crate::daemon::{
+    Command, ControlError, Counters, LiveStatus, Program, Reply, ask, exposition, finish_interrupted,
+};
 use crate::format::VolumeId;
 use crate::host::fuse_connection::FuseConnection;
 use crate::revocation::events::EventKind;
@@ -16,7 +23,17 @@ use crate::revocation::events::EventKind;
 pub(super) fn run(root: &Root, verb: &Status, output: &Output) -> Result<(), CliError> {
     let paths = root.existing(&verb.volume)?;
     finish_interrupted(&paths);
+    if verb.watch {
+        return watch::run(&paths, output);
+    }
     let merged = merged(&paths, catalog::summarize(&paths));
+    if verb.prometheus {
+        if output.json {
+            return Err(CliError::usage("metrics are text: --prometheus and --json exclude each other"));
+        }
+        let text = exposition(&merged.on_disk, merged.live.as_ref());
+        return printed(io::stdout().lock().write_all(text.as_bytes()));
+    }
     output.print(&merged.to_text(), &merged.to_json())
 }
 
@@ -48,14 +65,8 @@ pub(super) fn merged(paths: &VolumePaths, mut on_disk: VolumeSummary) -> Merged 
             None
         }
     };
-    // A record on disk that the volume is terminal outranks a daemon that is still taking it down.
-    if let (Some(live), false) = (&live, matches!(on_disk.state.as_str(), "terminal" | "recoverable")) {
-        on_disk.state.clone_from(&live.state);
-        on_disk.since = Some(live.since);
-        if live.cause.is_some() {
-            on_disk.cause.clone_from(&live.cause);
-            on_disk.detail.clone_from(&live.detail);
-        }
+    if let Some(live) = &live {
+        live.refine(&mut on_disk);
     }
     Merged { on_disk, live }
 }
@@ -68,6 +79,7 @@ fn is_left_mounted(paths: &VolumePaths) -> bool {
 impl Merged {
     pub(super) fn to_json(&self) -> Value {
         let live = self.live.as_ref();
+        let counters = self.counters();
         json!({
             "volume_id": self.on_disk.volume_id,
             "state": self.on_disk.state,
@@ -82,6 +94,7 @@ impl Merged {
             "kms_key": self.on_disk.kms_key,
             "grant_id": self.on_disk.grant_id,
             "size_bytes": self.on_disk.size_bytes,
+            "allocated_bytes": self.on_disk.allocated_bytes,
             "file_system": self.on_disk.file_system,
             "last_snapshot": self.on_disk.last_snapshot,
             "snapshot_age_s": self.on_disk.last_snapshot.as_ref().map(|last| age_s(last.created_at)),
@@ -97,7 +110,13 @@ impl Merged {
             "daemon_outdated": live.map(is_outdated),
             "key_memory": live.map(|live| live.key_memory.as_str()),
             "refused": live.map(|live| &live.refused),
+            "io": counters.map(|counters| figures::io(&counters.io)),
+            "probes": counters.map(|counters| figures::probes(&counters.probes)),
         })
+    }
+
+    fn counters(&self) -> Option<&Counters> {
+        self.live.as_ref()?.counters.as_ref()
     }
 
     /// What RDS calls it, for operators who know that.
@@ -123,7 +142,7 @@ impl Merged {
         add("KMS key", volume.kms_key.clone());
         add("grant", volume.grant_id.clone());
         add("on revocation", volume.on_revocation.clone());
-        add("size", volume.size_bytes.map(size));
+        add("size", volume.size_bytes.map(|bytes| size_and_allocated(bytes, volume.allocated_bytes)));
         add("file system", volume.file_system.clone());
         add("snapshot", volume.last_snapshot.as_ref().map(last_snapshot));
         add("image", Some(volume.backing.display().to_string()));
@@ -188,6 +207,11 @@ fn way_back(volume: &VolumeSummary) -> String {
         ),
         None => "allow the key again, create a new volume, restore the database from a backup".to_owned(),
     }
+}
+
+fn size_and_allocated(bytes: u64, allocated_bytes: Option<u64>) -> String {
+    let allocated = allocated_bytes.map_or_else(String::new, |bytes| format!(", its image takes {}", size(bytes)));
+    format!("{}{allocated}", size(bytes))
 }
 
 fn age_s(at: Timestamp) -> i64 {

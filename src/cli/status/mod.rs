@@ -13,9 +13,7 @@ use super::error::CliError;
 use super::output::{Output, printed};
 use super::quantity::size;
 use crate::catalog::{self, LastSnapshot, Root, VolumePaths, VolumeSummary};
-use crate::daemon::{
-    Command, ControlError, Counters, LiveStatus, Program, Reply, ask, exposition, finish_interrupted,
-};
+use crate::daemon::{Command, ControlError, Counters, LiveStatus, Program, Reply, ask, exposition, finish_interrupted};
 use crate::format::VolumeId;
 use crate::host::fuse_connection::FuseConnection;
 use crate::revocation::events::EventKind;

@@ -35,7 +35,7 @@ pub struct Witness {
 
 impl Witness {
     pub fn count(&self) -> usize {
-        self.acknowledged.lock().unwrap().len()
+        self.acknowledged.lock().expect("not poisoned").len()
     }
 
     /// Writes until the connection breaks.
@@ -52,14 +52,14 @@ impl Witness {
                 Some(answer) => assert_eq!(answer, number.to_string()),
                 None => return,
             }
-            self.acknowledged.lock().unwrap().insert(entry);
+            self.acknowledged.lock().expect("not poisoned").insert(entry);
         }
     }
 
     /// `rows` and `sums`: what the database answers to [`ROWS`] and [`SUMS`]. All that was acknowledged is there, and no more than
     /// what each writer had under way in each of the `rounds`.
     pub fn compare(&self, rows: &str, sums: &str, rounds: usize) {
-        let number = |text: &str| text.parse::<usize>().unwrap();
+        let number = |text: &str| text.parse::<usize>().expect("a number");
         let columns = |line: &str| line.split(['|', '\t']).map(number).collect::<Vec<_>>();
         let found: BTreeSet<Entry> = rows
             .lines()
@@ -68,7 +68,7 @@ impl Witness {
                 _ => panic!("{line}"),
             })
             .collect();
-        let acknowledged = self.acknowledged.lock().unwrap();
+        let acknowledged = self.acknowledged.lock().expect("not poisoned");
         let lost: Vec<&Entry> = acknowledged.difference(&found).collect();
         assert_eq!(lost, Vec::<&Entry>::new(), "acknowledged, and not there");
         let extra = found.difference(&acknowledged).count();

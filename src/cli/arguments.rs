@@ -7,7 +7,9 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use kms_client::PrincipalArn;
 
-use super::quantity::{parse_duration, parse_long_duration, parse_policy, parse_size};
+use super::quantity::{
+    AS_LONG_AS_IT_TAKES, parse_duration, parse_long_duration, parse_patience, parse_policy, parse_size,
+};
 use crate::drill::{Way, WorkloadKind};
 use crate::format::{DatabaseName, FileSystemKind, RevocationPolicy, SnapshotId, VolumeId};
 use crate::revocation::events::{HookTarget, InvalidHook};
@@ -149,6 +151,18 @@ pub(super) struct Attach {
     /// AWS profile for unwrapping and probing
     #[arg(long, value_name = "NAME")]
     pub(super) kms_profile: Option<String>,
+
+    /// Ask again while KMS cannot be reached, as at boot [default: fail; without DURATION: for as long as it takes]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        num_args = 0..=1,
+        require_equals = true,
+        overrides_with = "wait_for_kms",
+        default_missing_value = AS_LONG_AS_IT_TAKES,
+        value_parser = parse_patience
+    )]
+    pub(super) wait_for_kms: Option<Duration>,
 
     /// Past the page cache to the image (none), or through it (writeback); without, none where the image's file system can
     #[arg(long, value_name = "none|writeback")]

@@ -35,6 +35,7 @@ pub(super) fn run(root: &Root, verb: &Attach, arguments: &Arguments, output: &Ou
             mkfs: verb.mkfs,
             force: verb.force,
             kms_profile: verb.kms_profile.clone(),
+            wait_for_kms: verb.wait_for_kms,
             cache: verb.cache,
             on_event: verb.on_event.clone(),
             metrics_listen: verb.metrics_listen,
@@ -224,6 +225,11 @@ fn foreground_arguments(root: &Root, verb: &Attach, dir: Option<&Path>, verbose:
     }
     if let Some(address) = verb.metrics_listen {
         option("metrics-listen", &address.to_string());
+    }
+    match verb.wait_for_kms {
+        None => {}
+        Some(Duration::MAX) => arguments.push("--wait-for-kms".into()),
+        Some(limit) => arguments.push(format!("--wait-for-kms={}", millis(limit)).into()),
     }
     for (name, given) in
         [("--mkfs", verb.mkfs), ("--raw", verb.raw), ("--force", verb.force), ("--keep-processes", verb.keep_processes)]

@@ -36,6 +36,14 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// In place of a duration.
+pub(super) const AS_LONG_AS_IT_TAKES: &str = "forever";
+
+/// A duration, or [`Duration::MAX`] for as long as it takes.
+pub(super) fn parse_patience(text: &str) -> Result<Duration, String> {
+    if text == AS_LONG_AS_IT_TAKES { Ok(Duration::MAX) } else { parse_duration(text) }
+}
+
 /// `8d`, `1y`, `12h`; more than zero, at most a hundred years. A day has 24 hours, a year 365 days.
 pub(super) fn parse_long_duration(text: &str) -> Result<Duration, String> {
     let invalid = || "not a duration; write for example 8d, 36h or 1y".to_owned();

@@ -12,7 +12,7 @@ use super::options::AttachOptions;
 use super::readiness::{report, warn};
 use super::report::Report;
 use super::serve::serve;
-use super::{hardening, leftovers, metrics};
+use super::{hardening, kms_wait, leftovers, metrics};
 use crate::catalog::{
     ATTACHER, CatalogError, LastSnapshot, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header, read_revoked,
 };
@@ -32,13 +32,11 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
     for refusal in &refused {
         tracing::warn!("the host does not allow this process to {refusal}");
     }
-    let store = open_store(root, paths, options.cache)?;
-    leftovers::clear(paths, options.force)?;
-
-    let header = read_header(&*store, paths)?;
-    report("asking KMS for the volume key");
-    let area = LockedArea::new().map_err(CatalogError::from)?;
-    let volume_key = unwrap(&area, &header, paths, options).map_err(|error| still_revoked(&header, paths, error))?;
+    let id = paths.id().clone();
+    let mut is_first = true;
+    let Found { store, header, area, volume_key } = kms_wait::until_reached(&id, options.wait_for_kms, || {
+        find(root, paths, options, std::mem::take(&mut is_first))
+    })?;
     let grant = header.grant().cloned();
     let was_inaccessible = header.recoverable_until().is_some();
     let mut header =
@@ -80,6 +78,27 @@ fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, DaemonError> {
             _ => CatalogError::Usage(message).into(),
         }
     })
+}
+
+/// A volume whose key KMS gave out, before anything is believed of its header.
+struct Found {
+    store: Arc<dyn Store>,
+    header: ReadHeader,
+    area: Arc<LockedArea>,
+    volume_key: VolumeKey,
+}
+
+/// From the start each time: while nobody had the image, anything may have become of it.
+fn find(root: &Root, paths: &VolumePaths, options: &AttachOptions, is_first: bool) -> Result<Found, DaemonError> {
+    let store = open_store(root, paths, options.cache)?;
+    leftovers::clear(paths, options.force)?;
+    let header = read_header(&*store, paths)?;
+    if is_first {
+        report("asking KMS for the volume key");
+    }
+    let area = LockedArea::new().map_err(CatalogError::from)?;
+    let volume_key = unwrap(&area, &header, paths, options).map_err(|error| still_revoked(&header, paths, error))?;
+    Ok(Found { store, header, area, volume_key })
 }
 
 fn open_store(root: &Root, paths: &VolumePaths, cache: Option<CacheMode>) -> Result<Arc<dyn Store>, DaemonError> {

@@ -17,6 +17,7 @@ mod file_system;
 mod footprint;
 mod hardening;
 mod holders;
+mod kms_wait;
 mod leftovers;
 mod metrics;
 mod options;

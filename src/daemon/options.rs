@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::error::DaemonError;
 use crate::format::FileSystemKind;
@@ -22,6 +23,8 @@ pub struct AttachOptions {
     /// End the processes that hold on to what a killed daemon left mounted.
     pub force: bool,
     pub kms_profile: Option<String>,
+    /// For how long to ask again while KMS cannot be reached: [`Duration::MAX`] for as long as it takes, `None` not at all.
+    pub wait_for_kms: Option<Duration>,
     /// Without, past the page cache where the backing can do that.
     pub cache: Option<CacheMode>,
     /// Do not end the processes that use the volume when it ends.

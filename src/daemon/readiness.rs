@@ -16,6 +16,11 @@ pub(super) const FAILURE_KEY: &str = "X_ENVOL_FAILURE=";
 /// What the daemon is doing, in a few words.
 pub(super) fn report(status: &str) {
     tracing::info!("{status}");
+    show(status);
+}
+
+/// The same for whoever looks now, and not for the log.
+pub(super) fn show(status: &str) {
     // Nobody has to listen.
     let _ = sd_notify::notify(&[NotifyState::Status(&status.replace('\n', " "))]);
 }

@@ -8,7 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use kms_client::{AwsKms, Kms, KmsError, Login, Patience};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior, set_parent_process_death_signal, setrlimit,
+};
 
 use super::super::area;
 use super::wire::{self, Outcome, Question};
@@ -33,6 +35,9 @@ pub fn run_unwrap_helper() -> ExitCode {
 fn serve() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // Whoever asked may be ended while KMS is slow to answer: nothing of it must stay. One that is gone already is
+    // noticed by the socket.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (question, area) = wire::receive(&socket)?;
     let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -54,6 +54,25 @@ fn an_image_that_was_unmounted_by_hand_keeps_what_was_written() {
 }
 
 #[test]
+fn a_file_system_that_was_unmounted_by_hand_is_the_end_of_serving() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    let dir = host.directory("mnt");
+    let attach = ["attach", &volume, dir.to_str().unwrap()];
+    host.envol(&attach).expect_code(0);
+    let pid = host.daemon_pid(&volume);
+    fs::write(dir.join("kept"), b"not synced").unwrap();
+    assert!(Command::new("umount").arg(&dir).status().unwrap().success());
+    wait_until("the daemon's end", Duration::from_secs(20), || daemon_is_gone(pid));
+    assert!(!Path::new(&format!("/run/envol/{volume}")).exists());
+    let events = host.envol(&["events", &volume]).expect_code(0).stdout;
+    assert!(events.lines().last().unwrap().contains("detached"), "{events}");
+
+    host.envol(&attach).expect_code(0);
+    assert_eq!(fs::read(dir.join("kept")).unwrap(), b"not synced");
+}
+
+#[test]
 fn detach_and_delete_clear_what_a_killed_daemon_and_companion_left() {
     let host = Host::new();
     let dir = host.directory("mnt");

@@ -11,6 +11,7 @@ use super::error::DaemonError;
 use super::holders;
 use crate::catalog::VolumePaths;
 use crate::host::fuse_connection::FuseConnection;
+use crate::host::loop_device::LoopDevice;
 use crate::host::mounts::{self, Mounts};
 use crate::host::{DeviceNumber, HostError};
 use crate::volume::{Ended, Phase};
@@ -25,12 +26,17 @@ impl Attached {
         // Whoever has the image open, beside the loop device, would lose what they write from now on.
         self.release(&self.paths.mount_point(), force)?;
         if let Some(dir) = self.dir.clone() {
-            if force {
-                self.release(&dir, true)?;
-            }
-            if let Err(error) = mounts::unmount(&dir) {
-                self.release(&dir, false)?;
-                return Err(error.into());
+            // Somebody, such as systemd when the host goes down, may have unmounted it already, or just now.
+            if self.is_mounted_at(&dir)? {
+                if force {
+                    self.release(&dir, true)?;
+                }
+                if let Err(error) = mounts::unmount(&dir)
+                    && self.is_mounted_at(&dir)?
+                {
+                    self.release(&dir, false)?;
+                    return Err(error.into());
+                }
             }
             self.dir = None;
         }
@@ -48,6 +54,12 @@ impl Attached {
             }
             Some(ended) => Err(DaemonError::Lost { id: self.paths.id().clone(), reason: ended.reason }),
         }
+    }
+
+    /// Whether what is seen at `dir` is this volume's file system.
+    fn is_mounted_at(&self, dir: &Path) -> Result<bool, DaemonError> {
+        let device = self.device.as_ref().map(LoopDevice::device_number).transpose()?;
+        Ok(Mounts::read()?.at(dir).is_some_and(|mount| Some(mount.device) == device))
     }
 
     /// Makes sure that no process holds the file system mounted at `dir`; ends them, with `force`.
@@ -126,6 +138,11 @@ impl Attached {
     /// Whether it still serves: its front-end is there.
     pub(super) fn is_up(&self) -> bool {
         self.fuse.is_some()
+    }
+
+    /// Whether somebody unmounted the file system, everywhere: the loop device beneath ends with its last user.
+    pub(super) fn file_system_is_gone(&self) -> bool {
+        self.dir.is_some() && self.device.as_ref().is_some_and(|device| !device.is_attached())
     }
 
     pub(super) fn mount_is_gone(&self) -> bool {

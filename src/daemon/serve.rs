@@ -113,6 +113,17 @@ fn wait_for_the_end(mut attached: Attached, events: &Receiver<Event>) -> Result<
                 attached.report.detached(&outcome);
                 return outcome;
             }
+            // A snapshot needs the image alone, and may end first.
+            Err(RecvTimeoutError::Timeout) if attached.file_system_is_gone() && !attached.snapshots.is_running() => {
+                tracing::info!("volume {}: its file system was unmounted; detaching", attached.paths.id());
+                match attached.detach(false) {
+                    Err(error) if attached.is_up() => tracing::error!("its image is served on: {error}"),
+                    outcome => {
+                        attached.report.detached(&outcome);
+                        return outcome;
+                    }
+                }
+            }
             Err(RecvTimeoutError::Timeout) => attached.keep_companion(),
             Err(RecvTimeoutError::Disconnected) => unreachable!("the caller holds a sender"),
         }

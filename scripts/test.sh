@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/prerequisites.sh"
 cd "$envol_repo"
 
-need_packages losetup=mount mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs fusermount3=fuse3 fio=fio psql=postgresql pg_ctlcluster=postgresql fsfreeze=util-linux setpriv=util-linux mariadbd=mariadb-server faketime=faketime strace=strace jq=jq groff=groff-base mandoc=mandoc zsh=zsh fish=fish script=bsdutils promtool=prometheus
+need_packages losetup=mount mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs fusermount3=fuse3 fio=fio psql=postgresql pg_ctlcluster=postgresql fsfreeze=util-linux setpriv=util-linux mariadbd=mariadb-server faketime=faketime strace=strace jq=jq groff=groff-base mandoc=mandoc zsh=zsh fish=fish script=bsdutils promtool=prometheus systemd-analyze=systemd nsenter=util-linux pgrep=procps
 need_rust
 need_openssl
 # weed: SeaweedFS, an S3 server to keep snapshots in

@@ -122,6 +122,9 @@ fn a_database_comes_and_goes_with_its_volume() {
 
     // KMS is late.
     machine.boot();
+    let events = machine.expect(&format!("envol --json events {volume}"));
+    assert_eq!(events.matches("daemon-died").count(), 1, "detached at the shutdown, not killed: {events}");
+    assert!(events.lines().last().is_some_and(|event| event.contains("\"detached\"")), "{events}");
     machine.wait_for_state("multi-user.target", "active");
     let seconds =
         |status: &str| status.split_once("waiting for KMS for ")?.1.split_once(" s now")?.0.parse::<u32>().ok();

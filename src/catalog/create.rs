@@ -241,7 +241,7 @@ fn write_image(
     UnlockedHeader::new(superblock.clone(), mac_key, Arc::clone(&store))
         .write(&superblock)
         .map_err(CatalogError::io("write", path))?;
-    Binding { kms_key: keys.kms_key.clone(), grant: keys.grant.clone() }.write(staging)?;
+    Binding::to(keys.kms_key.clone(), superblock.key_generation, keys.grant.clone()).write(staging)?;
     sync_dir(staging).map_err(CatalogError::io("sync", staging))?;
     Ok((superblock, store))
 }

@@ -19,9 +19,9 @@ const WIPE_STEP: u64 = 64 << 10;
 
 /// Refuses while the volume is attached, and where its link leads to another volume's image. An image file is removed;
 /// a block device keeps its ciphertext, which nothing can open any more. The directory that the volume was mounted on
-/// gets back its permissions, unless another volume's guard is on it. The grant goes last, with the caller's
-/// credentials; that it stays does not bring the volume back.
-pub fn delete(root: &Root, paths: &VolumePaths) -> Result<Option<StandingGrant>, CatalogError> {
+/// gets back its permissions, unless another volume's guard is on it. Its grants go last, with the caller's
+/// credentials; that one stays does not bring the volume back.
+pub fn delete(root: &Root, paths: &VolumePaths) -> Result<Vec<StandingGrant>, CatalogError> {
     // What cannot be understood names no grant, and must not keep a volume from being deleted.
     let binding = Binding::read(paths).unwrap_or_default();
     let backing = paths.backing();
@@ -48,8 +48,7 @@ pub fn delete(root: &Root, paths: &VolumePaths) -> Result<Option<StandingGrant>,
     let _ = fs::remove_dir(paths.mount_point());
     fs::remove_dir_all(paths.dir()).map_err(CatalogError::io("remove", paths.dir()))?;
     sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))?;
-    let retired = binding.and_then(|Binding { kms_key, grant }| Some(grant?.retire(&kms_key, None)));
-    Ok(retired.and_then(Result::err))
+    Ok(binding.map_or_else(Vec::new, |binding| binding.retire_all(None)))
 }
 
 /// Device names change places between boots; a damaged header is nobody's, and may go.

@@ -53,8 +53,8 @@ pub enum CatalogError {
     #[error(transparent)]
     Forbidden(Box<Forbidden>),
 
-    /// What was made is taken away again, but for the grant.
-    #[error("{source}. No volume was made, but {standing}")]
+    /// What was begun is taken back, but for the grant.
+    #[error("{source}. Nothing came of it, but {standing}")]
     GrantStands { standing: Box<StandingGrant>, source: Box<CatalogError> },
 
     /// What is made of it stays, and is not listed.
@@ -87,9 +87,10 @@ pub enum CatalogError {
 
 /// `AccessDenied`: whoever administers the key has to know which permission to give to whom.
 #[derive(Debug, thiserror::Error)]
-#[error("kms:{} on {key} is missing for {who}{of_grant}; see docs/aws.md. KMS said: {source}", .source.operation)]
+#[error("{permission} is missing for {who}{of_grant}; see docs/aws.md. KMS said: {source}")]
 pub struct Forbidden {
-    pub key: String,
+    /// With the key, e.g. `kms:Decrypt on arn:…`.
+    pub permission: String,
     pub who: String,
     /// What is to be said of the volume's grant; may be empty.
     pub of_grant: String,
@@ -98,6 +99,7 @@ pub struct Forbidden {
 
 /// Who is missing a permission when no profile is named.
 pub(super) const CREATOR: &str = "whoever runs `envol create`";
+pub(super) const REWRAPPER: &str = "whoever runs `envol rewrap`";
 pub const ATTACHER: &str = "whoever runs `envol attach`";
 
 impl CatalogError {
@@ -109,7 +111,17 @@ impl CatalogError {
         let of_grant = grant.map_or_else(String::new, |VolumeGrant { id, grantee, .. }| {
             format!(" (grant {id} allows it to {grantee} alone, if it still stands and no policy overrules it)")
         });
-        Self::Forbidden(Box::new(Forbidden { key: key.to_owned(), who: who.to_owned(), of_grant, source }))
+        let permission = format!("kms:{} on {key}", source.operation);
+        Self::Forbidden(Box::new(Forbidden { permission, who: who.to_owned(), of_grant, source }))
+    }
+
+    /// The same for `ReEncrypt`, which asks for a permission on either key; AWS's words say which it was.
+    pub(super) fn re_encryption_refused(source: KmsError, from: &KmsKeyArn, to: &KmsKeyArn) -> Self {
+        if source.answer != Answer::AccessDenied {
+            return Self::Kms(source);
+        }
+        let permission = format!("kms:ReEncryptFrom on {from} or kms:ReEncryptTo on {to}");
+        Self::Forbidden(Box::new(Forbidden { permission, who: REWRAPPER.to_owned(), of_grant: String::new(), source }))
     }
 
     /// The same for the volume key, which `profile` unwraps, or `person` where none is named.

@@ -15,7 +15,7 @@ use crate::format::{DatabaseId, VolumeId};
 const OPERATIONS: [&str; 3] = ["Decrypt", "DescribeKey", "RetireGrant"];
 
 /// What is known of it afterwards.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VolumeGrant {
     pub id: String,
     pub token: GrantToken,

@@ -65,7 +65,7 @@ pub fn read_header(store: &dyn Store, paths: &VolumePaths) -> Result<ReadHeader,
             "its image is {found} bytes long, but its header says {needed}: it was cut short"
         )));
     }
-    let grant = binding.and_then(|binding| binding.grant);
+    let grant = binding.and_then(|binding| binding.bound(newest.kms_key())?.grant.clone());
     Ok(ReadHeader { headers, id: id.clone(), grant, recoverable_until })
 }
 
@@ -153,6 +153,11 @@ impl ReadHeader {
     /// Of a volume whose key was revoked, and whose policy is that it may come back until then.
     pub fn recoverable_until(&self) -> Option<Timestamp> {
         self.recoverable_until
+    }
+
+    /// Both copies. Nothing of them is proven.
+    pub(super) fn headers(&self) -> &Headers {
+        &self.headers
     }
 
     /// From beside the image, by which KMS may be asked.

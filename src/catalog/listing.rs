@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use kms_client::KmsKeyArn;
 use serde::Serialize;
 
 use super::binding::Binding;
@@ -71,7 +72,7 @@ pub fn summarize(paths: &VolumePaths) -> VolumeSummary {
         on_revocation: None,
         db_id: None,
         kms_key: None,
-        grant_id: grant_id(paths),
+        grant_id: None,
         size_bytes: None,
         allocated_bytes: allocated_bytes(&backing),
         file_system: None,
@@ -95,6 +96,7 @@ pub fn summarize(paths: &VolumePaths) -> VolumeSummary {
     let header = headers.newest().unproven();
     summary.db_id = Some(header.database_id.to_string());
     summary.kms_key = Some(header.kms_key.to_string());
+    summary.grant_id = grant_id(paths, &header.kms_key);
     summary.size_bytes = Some(header.geometry.size_bytes());
     summary.on_revocation = Some(header.revocation_policy.to_string());
     summary.file_system = Some(header.file_system.to_string());
@@ -136,7 +138,7 @@ fn allocated_bytes(backing: &Path) -> Option<u64> {
 }
 
 /// What cannot be read names none; attaching says what is wrong with it.
-fn grant_id(paths: &VolumePaths) -> Option<String> {
+fn grant_id(paths: &VolumePaths, named: &KmsKeyArn) -> Option<String> {
     let binding = Binding::read(paths).ok().flatten()?;
-    binding.grant.map(|grant| grant.id)
+    binding.bound(named)?.grant.as_ref().map(|grant| grant.id.clone())
 }

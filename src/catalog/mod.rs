@@ -20,6 +20,7 @@ mod peek;
 mod record;
 mod restoration;
 mod restore;
+mod rewrap;
 mod snapshot_key;
 mod uploader;
 mod wrapping;
@@ -38,10 +39,12 @@ pub use paths::{Root, VolumePaths, sync_dir, write_durably};
 pub use peek::{Peek, peek};
 pub use restoration::{delete_unfinished, unfinished};
 pub use restore::{RestoreProgress, restore};
+pub use rewrap::{Rewrap, Rewrapped, rewrap, rewrap_in_kms};
 pub use snapshot_key::{
     SHARE_PERMISSIONS, WrappedSnapshotKey, share_snapshot_key, unwrap_snapshot_key, wrap_snapshot_key,
 };
 pub use uploader::{this_uploader, uploader_is_alive};
+pub use wrapping::WrappedKeys;
 
 /// A command waits for KMS and has nothing else to do meanwhile.
 fn asynchronously<T>(work: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {

@@ -64,7 +64,7 @@ impl Staging {
         private_dir_all(&path).map_err(CatalogError::io("make", &path))?;
         let staging = Self::hold(path, id)?;
         // The grant is found here by whoever gives the restore up.
-        let binding = Binding { kms_key: restoration.keys.kms_key.clone(), grant: restoration.keys.grant.clone() };
+        let binding = Binding::to(restoration.keys.kms_key.clone(), 1, restoration.keys.grant.clone());
         binding.write(&staging.path)?;
         staging.write(restoration)?;
         sync_dir(&root.volumes()).map_err(CatalogError::io("sync", &root.volumes()))?;
@@ -131,7 +131,7 @@ pub(super) fn find_interrupted(
             Some(_) => {}
             // Cut short before there was anything to go on from.
             None if is_bare(&staging.path) => {
-                if let Some(standing) = delete(root, &root.volume_in(&of, &format!("{STAGING_PREFIX}{of}")))? {
+                for standing in delete(root, &root.volume_in(&of, &format!("{STAGING_PREFIX}{of}")))? {
                     tracing::warn!("{standing}");
                 }
             }
@@ -154,7 +154,7 @@ pub fn unfinished(root: &Root, id: &VolumeId) -> Option<VolumePaths> {
 }
 
 /// As a volume that was finished: what it holds of an image, and its grant, go too.
-pub fn delete_unfinished(root: &Root, paths: &VolumePaths) -> Result<Option<StandingGrant>, CatalogError> {
+pub fn delete_unfinished(root: &Root, paths: &VolumePaths) -> Result<Vec<StandingGrant>, CatalogError> {
     let id = paths.id();
     let _staging = Staging::hold(paths.dir().to_owned(), id)?;
     delete(root, paths).map_err(|error| match error {

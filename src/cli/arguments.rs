@@ -51,6 +51,8 @@ pub(super) enum Verb {
     Events(Events),
     /// Look for damage in a volume's header, map and blocks; needs no key
     Check(Check),
+    /// Move a volume to another KMS key, without touching its data; it may be attached and under load
+    Rewrap(Rewrap),
     /// Destroy a volume
     Delete(Delete),
     /// Take snapshots of volumes, and look after them
@@ -239,6 +241,22 @@ pub(super) struct Check {
     /// The volume's id
     #[arg(value_name = "VOL")]
     pub(super) volume: VolumeId,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rewrap {
+    /// The volume's id
+    #[arg(value_name = "VOL")]
+    pub(super) volume: VolumeId,
+
+    /// Id, ARN, alias or alias ARN of the KMS key where it goes, in the Region where it is
+    #[arg(long, value_name = "KEY")]
+    pub(super) kms_key: String,
+
+    /// AWS profile that envol itself uses: it proves the new key before the old one is given up [default: the caller's
+    /// own; of an attached volume that of its daemon]
+    #[arg(long, value_name = "NAME")]
+    pub(super) kms_profile: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -24,9 +24,7 @@ pub(super) fn run(root: &Root, verb: &Create, output: &Output) -> Result<(), Cli
         (None, Some(name)) => DatabaseId::Cluster(name.clone()),
         _ => return Err(CliError::usage("give either --db-id or --dbc-id")),
     };
-    if verb.kms_key.is_empty() || verb.kms_key.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
-        return Err(CliError::usage("--kms-key is the id, ARN, alias or alias ARN of a KMS key"));
-    }
+    let kms_key = named_key(&verb.kms_key)?;
     let id = match &verb.id {
         Some(id) => id.clone(),
         None => VolumeId::random().map_err(|error| CliError::new(ExitStatus::Unexpected, error.to_string()))?,
@@ -39,7 +37,7 @@ pub(super) fn run(root: &Root, verb: &Create, output: &Output) -> Result<(), Cli
         id,
         database_id,
         geometry: Geometry::new(size).map_err(|error| CliError::usage(error.to_string()))?,
-        kms_key: KmsKeyId(verb.kms_key.clone()),
+        kms_key,
         grantee: verb.grantee.clone(),
         kms_profile: verb.kms_profile.clone(),
         on_revocation: verb.on_revocation,
@@ -65,6 +63,14 @@ pub(super) fn run(root: &Root, verb: &Create, output: &Output) -> Result<(), Cli
         "snapshot_id": verb.snapshot,
     });
     output.print(id.as_str(), &object)
+}
+
+/// KMS is not asked about what cannot be a name.
+pub(super) fn named_key(text: &str) -> Result<KmsKeyId, CliError> {
+    if text.is_empty() || text.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
+        return Err(CliError::usage("--kms-key is the id, ARN, alias or alias ARN of a KMS key"));
+    }
+    Ok(KmsKeyId(text.to_owned()))
 }
 
 fn restore(

@@ -24,7 +24,7 @@ pub(super) fn run(root: &Root, verb: &Delete, output: &Output) -> Result<(), Cli
         daemon::clear_leftovers(&paths, false)?;
         catalog::delete(root, &paths)?
     };
-    if let Some(standing) = standing {
+    for standing in standing {
         output.warning(&format!("volume {id} is deleted, but its {standing}"));
     }
     output.print(&format!("volume {id} is deleted"), &json!({ "volume_id": id, "state": "deleted" }))

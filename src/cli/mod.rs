@@ -22,6 +22,7 @@ mod logging;
 mod output;
 mod progress;
 mod quantity;
+mod rewrap;
 mod snapshot;
 mod status;
 
@@ -69,6 +70,7 @@ fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
         Verb::Status(verb) => status::run(&root, verb, output),
         Verb::Events(verb) => events::run(&root, verb, output),
         Verb::Check(verb) => check::run(&root, verb, output),
+        Verb::Rewrap(verb) => rewrap::run(&root, verb, output),
         Verb::Delete(verb) => delete::run(&root, verb, output),
         Verb::Snapshot(verb) => snapshot::run(&root, verb, output),
         Verb::Drill(verb) => drill::run(&root, verb, output),

@@ -67,6 +67,8 @@ pub(super) struct Shared {
     pub(super) subject: Subject,
     pub(super) exit_code: fn(&DaemonError) -> u8,
     policy: RevocationPolicy,
+    /// One at a time.
+    pub(super) rewrapping: Mutex<()>,
     /// Set once.
     pub(super) revocation: Mutex<Option<Revocation>>,
     status: LiveStatus,
@@ -102,12 +104,17 @@ impl Attached {
     /// Durable in both copies of the header on return.
     pub(super) fn record_file_system(&mut self, state: FileSystemState) -> Result<(), DaemonError> {
         self.header.update(|superblock| superblock.file_system = state).map_err(DaemonError::io("write the header"))?;
+        self.follow_header();
+        Ok(())
+    }
+
+    /// What is known of changed chunks is of the header as it is now.
+    pub(super) fn follow_header(&self) {
         if let Some(changes) = self.volume.changes()
             && let Err(error) = changes.follow_header(self.header.superblock().sequence)
         {
             tracing::warn!("the next snapshot of volume {} will read all of it: {error}", self.paths.id());
         }
-        Ok(())
     }
 
     /// What it has on the host by now.
@@ -135,7 +142,7 @@ impl Attached {
                 dir: self.dir.clone(),
                 devices: self.device.iter().filter_map(|device| device.device_number().ok()).collect(),
                 kms_profile: options.kms_profile.clone(),
-                grant_token: grant.map(|grant| grant.token.clone()),
+                grant_token: Mutex::new(grant.map(|grant| grant.token.clone())),
                 change_detection: Arc::clone(&self.change_detection),
             },
             volume: Arc::downgrade(&self.volume),
@@ -143,6 +150,7 @@ impl Attached {
             probes: Arc::default(),
             meter: self.fuse.as_ref().map(FuseServer::meter).unwrap_or_default(),
             policy: superblock.revocation_policy,
+            rewrapping: Mutex::default(),
             revocation: Mutex::default(),
             dir: self.paths.dir().to_owned(),
             status: LiveStatus {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::metrics::Counters;
 use super::program::Program;
 use super::snapshot::SnapshotOrder;
-use crate::catalog::{VolumePaths, VolumeSummary};
+use crate::catalog::{Rewrapped, VolumePaths, VolumeSummary, WrappedKeys};
 use crate::snapshot::SnapshotHeader;
 use crate::store::CacheMode;
 
@@ -24,6 +24,9 @@ const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Unmounting a database's file system writes back all that is dirty.
 const DETACH_DEADLINE: Duration = Duration::from_secs(600);
+
+/// The unwrap helper, one call to KMS besides, and a grant to retire for each rewrap that was cut short.
+const REWRAP_DEADLINE: Duration = Duration::from_secs(180);
 
 /// How often a command hears how far it is.
 pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -51,6 +54,10 @@ pub enum Command {
     /// Answered with [`Reply::SnapshotProgress`] until it ends. The command stays connected, or it is given up; further lines from
     /// it are new credentials for the store, [`super::S3Order`].
     Snapshot(Box<SnapshotOrder>),
+    /// What KMS wrapped anew for whoever runs the command; none, to finish a rewrap that was cut short.
+    Rewrap {
+        keys: Option<Box<WrappedKeys>>,
+    },
 }
 
 impl Command {
@@ -84,6 +91,12 @@ pub enum Reply {
         read_bytes: u64,
     },
     SnapshotFailed {
+        message: String,
+        /// For the command.
+        exit_code: u8,
+    },
+    Rewrapped(Rewrapped),
+    RewrapFailed {
         message: String,
         /// For the command.
         exit_code: u8,
@@ -203,6 +216,7 @@ impl Conversation {
         stream.set_read_timeout(match command {
             Command::Status => Some(STATUS_DEADLINE),
             Command::Detach { .. } => Some(DETACH_DEADLINE),
+            Command::Rewrap { .. } => Some(REWRAP_DEADLINE),
             // A part of the answer comes every PROGRESS_INTERVAL.
             Command::Snapshot(_) => Some(STATUS_DEADLINE),
         })?;

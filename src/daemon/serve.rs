@@ -1,12 +1,11 @@
 //! Serving: tasks beside the main thread watch the key, the control socket and signals; the main thread waits for what
 //! ends the volume, and may then block without holding up the watch.
 
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{fs, io};
 
-use kms_client::{Answer, Login};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -16,16 +15,13 @@ use tokio::sync::oneshot;
 use zeroize::Zeroize;
 
 use super::attached::{Attached, Shared};
-use super::aws_source::AwsSource;
 use super::control::{Command, MAX_LINE_BYTES, PROTOCOL_VERSION, Reply, Request};
 use super::error::DaemonError;
+use super::guard::Guard;
 use super::options::AttachOptions;
-use super::terminal::{self, CutOff};
+use super::rewrap::RewrapStep;
+use super::terminal::CutOff;
 use crate::catalog::{VolumeGrant, VolumePaths};
-use crate::format::RevocationPolicy;
-use crate::revocation::{Heartbeat, KeyGuardian, Lease};
-use crate::store::Store;
-use crate::volume::Volume;
 
 /// How often to look whether somebody took the image's mount away.
 const MOUNT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,13 +32,14 @@ const LAST_ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 /// What to do about a daemon that is older or newer than the command.
 const OTHER_VERSION: &str = "it is of another version than the command: detach the volume and attach it again";
 
-enum Event {
+pub(super) enum Event {
     Revoked(Box<CutOff>),
     Detach(DetachRequest),
+    Rewrap(Box<RewrapStep>),
     Signal,
 }
 
-struct DetachRequest {
+pub(super) struct DetachRequest {
     force: bool,
     reply: oneshot::Sender<Reply>,
     /// Ends when the reply has been written.
@@ -62,21 +59,24 @@ pub(super) fn serve(
         .build()
         .map_err(DaemonError::io("start the asynchronous runtime"))?;
     let (sender, events) = mpsc::channel();
-    if let Err(error) = start_tasks(&runtime, &attached, options, grant, metrics, &sender) {
-        attached.tear_down();
-        return Err(error);
-    }
+    let mut guard = match start_tasks(&runtime, &attached, options, grant, metrics, &sender) {
+        Ok(guard) => guard,
+        Err(error) => {
+            attached.tear_down();
+            return Err(error);
+        }
+    };
     attached.note_footprint(options);
     attached.keep_companion();
     attached.report.attached(&attached);
     super::readiness::ready(&attached.paths);
-    let outcome = wait_for_the_end(attached, &events);
+    let outcome = wait_for_the_end(attached, &events, &mut guard);
     // A probe may still wait for a name server; nothing depends on it any more.
     runtime.shutdown_timeout(LAST_ANSWER_DEADLINE);
     outcome
 }
 
-fn wait_for_the_end(mut attached: Attached, events: &Receiver<Event>) -> Result<(), DaemonError> {
+fn wait_for_the_end(mut attached: Attached, events: &Receiver<Event>, guard: &mut Guard) -> Result<(), DaemonError> {
     loop {
         match events.recv_timeout(MOUNT_CHECK_INTERVAL) {
             Ok(Event::Revoked(cut_off)) => return Err(attached.purge(*cut_off)),
@@ -99,6 +99,7 @@ fn wait_for_the_end(mut attached: Attached, events: &Receiver<Event>) -> Result<
                     return outcome;
                 }
             },
+            Ok(Event::Rewrap(step)) => step.take(&mut attached, guard),
             Ok(Event::Signal) => match attached.detach(false) {
                 Err(error) if attached.is_up() => tracing::error!("asked to end, but serving goes on: {error}"),
                 outcome => {
@@ -142,7 +143,7 @@ fn start_tasks(
     grant: Option<VolumeGrant>,
     metrics: Option<std::net::TcpListener>,
     events: &Sender<Event>,
-) -> Result<(), DaemonError> {
+) -> Result<Guard, DaemonError> {
     let shared = attached.shared(options, grant.as_ref());
     let _in_runtime = runtime.enter();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
@@ -158,74 +159,8 @@ fn start_tasks(
         runtime.spawn(super::metrics::serve(listener, Arc::new(move || shared.exposition())));
     }
 
-    let superblock = attached.header.superblock();
-    let region = Some(superblock.kms_key.region().to_owned());
-    let probes = Arc::clone(&shared.probes);
-    let heartbeat = Heartbeat {
-        probe_interval: options.guardian.probe_interval,
-        probes: Arc::clone(&probes),
-        lease: Box::new(Watched(Weak::clone(&shared.volume))),
-    };
-    let report = attached.report.clone();
-    let guardian = KeyGuardian {
-        source: AwsSource {
-            login: Login { profile: options.kms_profile.clone(), region },
-            grant_token: grant.as_ref().map(|grant| grant.token.clone()),
-        },
-        kms_key: superblock.kms_key.clone(),
-        canary: superblock.wrapped_canary.clone(),
-        canary_context: superblock.database_id.canary_context(&superblock.volume_id),
-        options: options.guardian,
-        verification: Arc::clone(&shared.verification),
-        probes,
-        transitions: Box::new(move |transition| report.transition(&transition)),
-    };
-    let watch = Watch {
-        grant,
-        shared,
-        store: Arc::downgrade(&attached.store),
-        policy: superblock.revocation_policy,
-        paths: attached.paths.clone(),
-        events: events.clone(),
-    };
-    runtime.spawn(async move { heartbeat.beat().await });
-    runtime.spawn(async move { watch.until_revoked(guardian).await });
-    Ok(())
-}
-
-/// The volume, as the heartbeat knows it: weak, so that its end does not wait for a task.
-struct Watched(Weak<Volume>);
-
-impl Lease for Watched {
-    fn extend(&self, duration: Duration) {
-        if let Some(volume) = self.0.upgrade() {
-            volume.watched_for(duration);
-        }
-    }
-}
-
-/// What the verdict of the guardian is carried out on.
-struct Watch {
-    grant: Option<VolumeGrant>,
-    shared: Arc<Shared>,
-    store: Weak<dyn Store>,
-    policy: RevocationPolicy,
-    paths: VolumePaths,
-    events: Sender<Event>,
-}
-
-impl Watch {
-    /// From the answer of KMS to a volume without a key, and the record of it on disk, nothing else comes between.
-    async fn until_revoked(self, guardian: KeyGuardian<AwsSource>) {
-        let mut revocation = guardian.watch().await;
-        if let (Some(grant), Answer::AccessDenied) = (&self.grant, revocation.answer.answer) {
-            // Before AWS's own words: of those the record on disk holds only the beginning.
-            revocation.answer.message = format!("{}: {}", grant.doubt(), revocation.answer.message);
-        }
-        let (volume, store) = (self.shared.volume.upgrade(), self.store.upgrade());
-        let cut_off = terminal::cut_off(revocation, self.policy, &self.shared, volume.as_deref(), store, &self.paths);
-        let _ = self.events.send(Event::Revoked(Box::new(cut_off)));
-    }
+    let guard = Guard::start(runtime.handle(), attached, options, grant, Arc::clone(&shared), events.clone());
+    Ok(guard)
 }
 
 fn listen(paths: &VolumePaths) -> io::Result<UnixListener> {
@@ -280,6 +215,9 @@ async fn try_answer(stream: UnixStream, shared: &Arc<Shared>, events: &Sender<Ev
         }
         Ok(Request { command: Command::Snapshot(order), .. }) => {
             super::snapshot::converse(shared, *order, &mut reader, &mut writer).await?
+        }
+        Ok(Request { command: Command::Rewrap { keys }, .. }) => {
+            super::rewrap::converse(shared, keys.map(|keys| *keys), events).await
         }
         Err(error) => failed(format!("this daemon does not know what it was asked ({error}); {OTHER_VERSION}")),
     };

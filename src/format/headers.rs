@@ -132,6 +132,11 @@ impl Headers {
         &self.newest
     }
 
+    /// The other copy is older or damaged: an update was cut short, or it has rotted.
+    pub fn is_behind(&self) -> bool {
+        !matches!(self.other, OtherCopy::Same)
+    }
+
     /// `mac_is_right` gets the covered bytes and the MAC of each whole copy.
     pub fn verify(self, mac_is_right: impl Fn(&[u8], &[u8; 32]) -> bool) -> Result<VerifiedHeader, HeaderError> {
         let serving = self.serving;

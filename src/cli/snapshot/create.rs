@@ -69,7 +69,11 @@ fn take(
             }
             Reply::Busy { message } => return Err(CliError::new(ExitStatus::Busy, message)),
             Reply::Failed { message } => return Err(CliError::new(ExitStatus::Unexpected, message)),
-            Reply::Status(_) | Reply::Detached | Reply::AnotherRoot { .. } => {
+            Reply::Status(_)
+            | Reply::Detached
+            | Reply::AnotherRoot { .. }
+            | Reply::Rewrapped(_)
+            | Reply::RewrapFailed { .. } => {
                 return Err(CliError::new(ExitStatus::Unexpected, "the daemon answered another question"));
             }
         }

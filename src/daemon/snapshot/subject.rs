@@ -1,7 +1,7 @@
 //! What a snapshot needs of an attached volume, and how it is taken: the key, the base, the moment, the chunks.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,7 +35,8 @@ pub(in crate::daemon) struct Subject {
     pub(in crate::daemon) dir: Option<PathBuf>,
     pub(in crate::daemon) devices: Vec<DeviceNumber>,
     pub(in crate::daemon) kms_profile: Option<String>,
-    pub(in crate::daemon) grant_token: Option<GrantToken>,
+    /// Another one after a rewrap.
+    pub(in crate::daemon) grant_token: Mutex<Option<GrantToken>>,
     pub(in crate::daemon) change_detection: Arc<ChangeDetectionKey>,
 }
 
@@ -148,7 +149,8 @@ impl Subject {
     }
 
     fn unwrap(&self, key: &WrappedSnapshotKey) -> Result<SealingKey, DaemonError> {
-        Ok(unwrap_snapshot_key(key, self.kms_profile.as_deref(), self.grant_token.clone(), ATTACHER)?)
+        let token = self.grant_token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(unwrap_snapshot_key(key, self.kms_profile.as_deref(), token, ATTACHER)?)
     }
 
     /// Storing a snapshot would change the volume, and the old chunks would be copied into what they are copied from.

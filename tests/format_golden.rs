@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use aes::Aes256;
 use aes::cipher::KeyInit as _;
-use envol::format::layout::{Field, lifecycle, superblock};
+use envol::format::layout::{Field, header_backup, lifecycle, superblock};
 use envol::format::{
     BLOCKS_PER_REGION, Cause, Damage, DatabaseId, FileSystemKind, FileSystemState, Geometry, Headers, LifecycleRecord,
     MAX_SIZE, MIN_SIZE, RevocationPolicy, SUPERBLOCK_LEN, Superblock, UnverifiedSuperblock,
@@ -69,6 +69,7 @@ fn coded_fields(fields: &[Field]) -> Vec<(String, usize, usize)> {
 fn the_tables_of_the_document_are_those_of_the_code() {
     assert_eq!(documented_fields("Superblock"), coded_fields(&superblock::FIELDS));
     assert_eq!(documented_fields("Lifecycle record"), coded_fields(&lifecycle::FIELDS));
+    assert_eq!(documented_fields("Header backup"), coded_fields(&header_backup::FIELDS));
 }
 
 #[test]

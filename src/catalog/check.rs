@@ -19,6 +19,8 @@ pub struct CheckReport {
     pub problems: Vec<String>,
     pub written_blocks: u64,
     pub lost_blocks: u64,
+    /// No copy can be used: nothing else was looked at.
+    pub header_is_gone: bool,
 }
 
 /// May run beside the daemon. `progress` gets blocks looked at and blocks in all.
@@ -38,6 +40,7 @@ pub fn check(paths: &VolumePaths, progress: &mut dyn FnMut(u64, u64)) -> Result<
         Ok(headers) => headers,
         Err(error) => {
             report.problems.push(error.to_string());
+            report.header_is_gone = true;
             return Ok(report);
         }
     };

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kms_client::{Answer, KmsError, KmsKeyArn};
 
 use super::grant::{StandingGrant, VolumeGrant};
-use crate::format::{SnapshotId, VolumeId};
+use crate::format::{HeaderError, SnapshotId, VolumeId};
 use crate::host::HostError;
 use crate::secret::{SecretError, UnwrapError};
 use crate::snapshot::SnapshotError;
@@ -140,6 +140,12 @@ impl CatalogError {
             }
             source => Self::Unwrap { id: id.clone(), source: Box::new(source) },
         }
+    }
+
+    /// Of a header that cannot be used, and that may have been kept elsewhere.
+    pub(super) fn header(id: &VolumeId, error: &HeaderError) -> Self {
+        let problem = format!("{error}; `envol header restore {id} FILE` brings back a header that was backed up");
+        Self::NotOurs { id: id.clone(), problem }
     }
 
     pub fn io(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {

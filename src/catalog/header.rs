@@ -41,7 +41,7 @@ pub fn read_header(store: &dyn Store, paths: &VolumePaths) -> Result<ReadHeader,
     let id = paths.id();
     let not_ours = |problem: String| CatalogError::NotOurs { id: id.clone(), problem };
     let [a, b] = HeaderCopy::BOTH.map(|copy| read_copy(store, copy.superblock_offset(), SUPERBLOCK_LEN));
-    let headers = Headers::parse(&a, &b).map_err(|error| not_ours(error.to_string()))?;
+    let headers = Headers::parse(&a, &b).map_err(|error| CatalogError::header(id, &error))?;
     let newest = headers.newest();
     if newest.volume_id() != id {
         return Err(not_ours(format!("its image holds the header of volume {}", newest.volume_id())));
@@ -113,7 +113,7 @@ pub fn erase_keys(store: &dyn Store) -> io::Result<()> {
     result
 }
 
-fn terminal(id: &VolumeId, record: Option<&LifecycleRecord>) -> CatalogError {
+pub(super) fn terminal(id: &VolumeId, record: Option<&LifecycleRecord>) -> CatalogError {
     let at = record.and_then(|record| Timestamp::from_millisecond(record.at_ms).ok());
     CatalogError::Terminal {
         id: id.clone(),
@@ -176,7 +176,7 @@ impl ReadHeader {
         let verified = self
             .headers
             .verify(|covered, mac| mac_key.verify(&[covered], mac))
-            .map_err(|error| CatalogError::NotOurs { id: id.clone(), problem: error.to_string() })?;
+            .map_err(|error| CatalogError::header(&id, &error))?;
         if let Some(repair) = &verified.repair {
             warn(&format!("volume {id}: {repair}"));
             store

@@ -53,6 +53,9 @@ pub(super) enum Verb {
     Check(Check),
     /// Move a volume to another KMS key, without touching its data; it may be attached and under load
     Rewrap(Rewrap),
+    /// Keep a copy of a volume's header, and bring it back
+    #[command(subcommand)]
+    Header(Header),
     /// Destroy a volume
     Delete(Delete),
     /// Take snapshots of volumes, and look after them
@@ -257,6 +260,35 @@ pub(super) struct Rewrap {
     /// own; of an attached volume that of its daemon]
     #[arg(long, value_name = "NAME")]
     pub(super) kms_profile: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Header {
+    /// Write a copy of the header to a new file
+    ///
+    /// It brings the volume back when the first MiB of its image is damaged. It holds the wrapped keys as they are now: while it is kept, and
+    /// the KMS key is enabled, neither a rewrap nor an erase makes this volume unreadable to whoever has it.
+    Backup {
+        /// The volume's id
+        #[arg(value_name = "VOL")]
+        volume: VolumeId,
+
+        /// Where to; must not be there yet
+        file: PathBuf,
+    },
+    /// Write the header back to the image, as it was when it was backed up
+    Restore {
+        /// The volume's id
+        #[arg(value_name = "VOL")]
+        volume: VolumeId,
+
+        /// What `header backup` wrote
+        file: PathBuf,
+
+        /// Go back although the header has changed since: an older KMS key, a smaller size, or no file system yet
+        #[arg(long)]
+        force_older: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -34,7 +34,12 @@ pub(super) fn run(root: &Root, verb: &Check, output: &Output) -> Result<(), CliE
     if report.problems.is_empty() {
         Ok(())
     } else {
-        let message = format!("volume {id} is damaged: {} problem(s) found", report.problems.len());
+        let way_back = if report.header_is_gone {
+            format!("; `envol header restore {id} FILE` brings back a header that was backed up")
+        } else {
+            String::new()
+        };
+        let message = format!("volume {id} is damaged: {} problem(s) found{way_back}", report.problems.len());
         Err(CliError { printed: true, ..CliError::new(ExitStatus::NotOurs, message) })
     }
 }

@@ -13,6 +13,7 @@ mod drill;
 mod error;
 mod events;
 mod exit_code;
+mod header;
 mod inspect;
 mod interruption;
 #[cfg(feature = "local-kms")]
@@ -71,6 +72,7 @@ fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
         Verb::Events(verb) => events::run(&root, verb, output),
         Verb::Check(verb) => check::run(&root, verb, output),
         Verb::Rewrap(verb) => rewrap::run(&root, verb, output),
+        Verb::Header(verb) => header::run(&root, verb, output),
         Verb::Delete(verb) => delete::run(&root, verb, output),
         Verb::Snapshot(verb) => snapshot::run(&root, verb, output),
         Verb::Drill(verb) => drill::run(&root, verb, output),

@@ -71,6 +71,9 @@ fn show(paths: &VolumePaths, rewrapped: &Rewrapped, output: &Output) -> Result<(
     if from_kms_key.is_some() {
         text += "\nIts snapshots stay under the keys that they were taken under: `envol snapshot copy --kms-key` makes a copy \
                  under another one. Keep the old key enabled as long as one of them is needed";
+        text += &format!(
+            "\nA header backup from before is of the old key: `envol header backup {id} FILE` makes a new one"
+        );
     }
     let object = json!({
         "volume_id": id,

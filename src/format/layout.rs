@@ -1,4 +1,4 @@
-//! The fields of the two records in the header area: name, offset, length. `docs/format.md` prints the same tables,
+//! The fields of the two records in the header area, and of its backup: name, offset, length. `docs/format.md` prints the same tables,
 //! and a test keeps them equal.
 
 use super::Damage;
@@ -212,4 +212,25 @@ pub mod lifecycle {
     pub(in crate::format) const VOLUME_ID_SLOT: Slot = Slot::new(VOLUME_ID_LEN, VOLUME_ID);
     pub(in crate::format) const REQUEST_ID_SLOT: Slot = Slot::new(REQUEST_ID_LEN, REQUEST_ID);
     pub(in crate::format) const DETAIL_SLOT: Slot = Slot::new(DETAIL_LEN, DETAIL);
+}
+
+/// The file of a header backup.
+pub mod header_backup {
+    use super::Field;
+
+    pub const LEN: usize = SHA256.end();
+
+    pub const MAGIC: Field = Field::first("magic", 8);
+    pub const FORMAT_VERSION: Field = MAGIC.then("format_version", 4);
+    pub const RESERVED_1: Field = FORMAT_VERSION.then("reserved_1", 4);
+    pub const MADE_AT_S: Field = RESERVED_1.then("made_at_s", 8);
+    pub const IMAGE_LEN_BYTES: Field = MADE_AT_S.then("image_len_bytes", 8);
+    pub const RESERVED_2: Field = IMAGE_LEN_BYTES.then("reserved_2", 4064);
+    pub const SUPERBLOCK: Field = RESERVED_2.then("superblock", super::superblock::LEN);
+    /// SHA-256 of every byte before it.
+    pub const SHA256: Field = SUPERBLOCK.then("sha256", 32);
+
+    /// In order, without a gap.
+    pub const FIELDS: [Field; 8] =
+        [MAGIC, FORMAT_VERSION, RESERVED_1, MADE_AT_S, IMAGE_LEN_BYTES, RESERVED_2, SUPERBLOCK, SHA256];
 }

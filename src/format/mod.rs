@@ -7,6 +7,7 @@ mod damage;
 mod database_id;
 mod file_system;
 mod geometry;
+mod header_backup;
 mod headers;
 pub mod layout;
 mod lifecycle;
@@ -21,6 +22,7 @@ pub use file_system::{FileSystemKind, FileSystemState, UnknownFileSystem};
 pub use geometry::{
     BLOCK_SIZE, BLOCKS_PER_REGION, Geometry, HEADER_LEN, InvalidSize, MAP_LEN, MAX_SIZE, MIN_SIZE, MapBit, REGION_LEN,
 };
+pub use header_backup::HeaderBackup;
 pub use headers::{HeaderCopy, HeaderError, Headers, Repair, VerifiedHeader};
 pub use lifecycle::{Cause, LIFECYCLE_BLOCK_LEN, LifecycleError, LifecycleRecord, LifecycleState};
 pub use resource_id::{InvalidSnapshotId, InvalidVolumeId, SnapshotId, VolumeId};

@@ -192,7 +192,12 @@ fn next_step(volume: &VolumeSummary, live: bool) -> Option<String> {
             ))
         }
         "error" if live => Some("detach, mend the cause (is the disk full?), attach again".to_owned()),
-        "error" => Some(format!("`envol check {}` says more", volume.volume_id)),
+        "error" => {
+            let id = &volume.volume_id;
+            Some(format!(
+                "`envol check {id}` says more; `envol header restore {id} FILE` brings back a header that was backed up"
+            ))
+        }
         _ => None,
     }
 }

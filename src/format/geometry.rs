@@ -47,6 +47,34 @@ pub struct MapBit {
     pub mask: u8,
 }
 
+/// From one size to a larger one: nothing that is there moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    from: Geometry,
+    to: Geometry,
+}
+
+impl Growth {
+    pub fn from(&self) -> Geometry {
+        self.from
+    }
+
+    pub fn to(&self) -> Geometry {
+        self.to
+    }
+
+    /// Those that are new, and need keys.
+    pub fn regions(&self) -> Range<u32> {
+        self.from.region_count()..self.to.region_count()
+    }
+
+    /// Their allocation maps, which have to read as zeros; what the maps of the others have behind the old end is zero already.
+    pub fn map_ranges(&self) -> impl Iterator<Item = Range<u64>> + use<> {
+        let known = usize::try_from(self.from.region_count()).unwrap_or(usize::MAX);
+        self.to.map_ranges().skip(known)
+    }
+}
+
 impl Geometry {
     pub fn new(size_bytes: u64) -> Result<Self, InvalidSize> {
         if !(MIN_SIZE..=MAX_SIZE).contains(&size_bytes) {
@@ -105,6 +133,11 @@ impl Geometry {
         })
     }
 
+    /// What a volume of this size becomes when it grows to that one. `None`: it would not grow.
+    pub fn grown_to(&self, larger: Self) -> Option<Growth> {
+        (self.size_bytes < larger.size_bytes).then_some(Growth { from: *self, to: larger })
+    }
+
     /// The allocation maps in the image, region by region.
     pub fn map_ranges(&self) -> impl Iterator<Item = Range<u64>> + use<> {
         (0..u64::from(self.region_count())).map(|region| {
@@ -116,6 +149,12 @@ impl Geometry {
     fn checked(&self, block: u64) -> Option<u64> {
         (block < self.block_count()).then_some(block)
     }
+}
+
+/// Where page `page` of the allocation maps lies in the image: they are counted over all regions, 4096 bytes each.
+pub fn map_page_offset(page: u64) -> u64 {
+    const PAGES_PER_MAP: u64 = MAP_LEN / BLOCK_SIZE;
+    HEADER_LEN + page / PAGES_PER_MAP * REGION_STRIDE + page % PAGES_PER_MAP * BLOCK_SIZE
 }
 
 /// The start of the region that holds `block`, which is the start of its map.
@@ -186,6 +225,21 @@ mod tests {
         assert_eq!((far.page_offset, far.byte, far.mask), ((1 << 20) + 7 * 4096, 1, 0b10));
     }
 
+    #[test]
+    fn a_growth_keeps_every_block_where_it_is_and_names_what_is_new() {
+        let (small, large) = (geometry(TIB - 4096), geometry(3 * TIB + 4096));
+        let growth = small.grown_to(large).unwrap();
+        assert_eq!(growth.regions(), 1..4);
+        assert!(growth.map_ranges().eq(large.map_ranges().skip(1)));
+        for block in [0, small.block_count() - 1] {
+            assert_eq!(small.block_offset(block), large.block_offset(block));
+            assert_eq!(small.map_bit(block), large.map_bit(block));
+        }
+        let within = small.grown_to(geometry(TIB)).unwrap();
+        assert_eq!((within.regions(), within.map_ranges().count()), (1..1, 0));
+        assert_eq!((small.grown_to(small), large.grown_to(small)), (None, None));
+    }
+
     proptest! {
         /// No two things share a byte: every block lies behind its map, and the last one ends the image.
         #[test]
@@ -199,6 +253,8 @@ mod tests {
             }
             let own = geometry.map_ranges().nth(geometry.region_of(block).unwrap() as usize).unwrap();
             prop_assert!(own.contains(&map));
+            let bit = geometry.map_bit(block).unwrap();
+            prop_assert_eq!(bit.page_offset, map_page_offset(block / (8 * BLOCK_SIZE)));
             prop_assert!(offset >= own.end);
             let end = geometry.block_offset(blocks - 1).unwrap() + 4096;
             prop_assert_eq!(end, geometry.image_len_bytes());

@@ -90,27 +90,17 @@ fn finish_file(
 
 fn prepare(
     path: &Path,
-    mut file: &File,
+    file: &File,
     kind: Kind,
     layout: &ImageLayout,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), StoreError> {
-    let len_bytes = file.seek(SeekFrom::End(0)).map_err(|error| io_error(path, "find its length", error))?;
-    match kind {
-        Kind::File => {
-            check_empty(path, file, len_bytes)?;
-            if len_bytes < layout.len_bytes {
-                set_len(path, file, layout.len_bytes)?;
-            }
-        }
-        Kind::BlockDevice if len_bytes < layout.len_bytes => {
-            return Err(StoreError::TooSmall { path: path.to_owned(), len_bytes, needed_bytes: layout.len_bytes });
-        }
-        Kind::BlockDevice => {}
+    let len_bytes = len_of(path, file)?;
+    if kind == Kind::File {
+        check_empty(path, file, len_bytes)?;
     }
-
-    // What lies behind the old end of a file reads as zeros anyway, and stays a hole.
-    let maps = layout.maps.iter().map(|map| map.start..map.end.min(len_bytes)).filter(|map| !map.is_empty());
+    lengthen(path, file, kind, len_bytes, layout.len_bytes)?;
+    let maps = there(&layout.maps, len_bytes);
     let total = layout.header_len_bytes + maps.clone().map(|map| map.end - map.start).sum::<u64>();
 
     // Written, not only reserved: the first write into a reserved extent changes metadata, and waits for the journal.
@@ -120,16 +110,51 @@ fn prepare(
     let mut done = layout.header_len_bytes;
     progress(done, total);
     for map in maps {
-        let mut start = map.start;
-        while start < map.end {
-            let end = map.end.min(start + ZERO_STEP);
-            zero(file, start..end).map_err(|error| io_error(path, "zero its allocation map", error))?;
-            done += end - start;
-            start = end;
+        zero_step_by_step(path, file, map, |len| {
+            done += len;
             progress(done, total);
-        }
+        })?;
     }
     file.sync_all().map_err(|error| io_error(path, "make it durable", error))
+}
+
+/// As [`super::Store::grow`].
+pub(super) fn grow(path: &Path, file: &File, len_bytes: u64, zeros: &[Range<u64>]) -> Result<(), StoreError> {
+    let metadata = file.metadata().map_err(|error| io_error(path, "read its type", error))?;
+    let before = len_of(path, file)?;
+    lengthen(path, file, Kind::of(path, &metadata)?, before, len_bytes)?;
+    for range in there(zeros, before) {
+        zero_step_by_step(path, file, range, |_| {})?;
+    }
+    file.sync_all().map_err(|error| io_error(path, "make it durable", error))
+}
+
+fn len_of(path: &Path, mut file: &File) -> Result<u64, StoreError> {
+    file.seek(SeekFrom::End(0)).map_err(|error| io_error(path, "find its length", error))
+}
+
+fn lengthen(path: &Path, file: &File, kind: Kind, len_bytes: u64, needed_bytes: u64) -> Result<(), StoreError> {
+    match kind {
+        _ if len_bytes >= needed_bytes => Ok(()),
+        Kind::File => set_len(path, file, needed_bytes),
+        Kind::BlockDevice => Err(StoreError::TooSmall { path: path.to_owned(), len_bytes, needed_bytes }),
+    }
+}
+
+/// What lies behind the old end of a file reads as zeros anyway, and stays a hole.
+fn there(ranges: &[Range<u64>], len_bytes: u64) -> impl Iterator<Item = Range<u64>> + Clone {
+    ranges.iter().map(move |range| range.start..range.end.min(len_bytes)).filter(|range| !range.is_empty())
+}
+
+fn zero_step_by_step(path: &Path, file: &File, range: Range<u64>, mut done: impl FnMut(u64)) -> Result<(), StoreError> {
+    let mut start = range.start;
+    while start < range.end {
+        let end = range.end.min(start + ZERO_STEP);
+        zero(file, start..end).map_err(|error| io_error(path, "zero its allocation map", error))?;
+        done(end - start);
+        start = end;
+    }
+    Ok(())
 }
 
 fn set_len(path: &Path, file: &File, len_bytes: u64) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSliceMut, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,6 +132,10 @@ impl Store for FileStore {
             Err(Errno::OPNOTSUPP) => Ok(()),
             punched => punched.map_err(Into::into),
         }
+    }
+
+    fn grow(&self, path: &Path, len_bytes: u64, zeros: &[Range<u64>]) -> Result<(), StoreError> {
+        super::create::grow(path, &self.data, len_bytes, zeros)
     }
 
     fn read_header(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Store;
 use super::header_file::check_aligned;
+use super::{Store, StoreError};
 
 const PAGE_LEN: usize = 4096;
 
 type Pages = BTreeMap<u64, Box<[u8; PAGE_LEN]>>;
 
 pub struct MemoryStore {
-    len_bytes: u64,
+    len_bytes: AtomicU64,
     /// By page number; an absent page is zeros.
     pages: Mutex<Pages>,
 }
@@ -26,7 +29,7 @@ struct Piece {
 
 impl MemoryStore {
     pub fn new(len_bytes: u64) -> Self {
-        Self { len_bytes, pages: Mutex::default() }
+        Self { len_bytes: AtomicU64::new(len_bytes), pages: Mutex::default() }
     }
 
     /// How many 4 KiB pages hold something.
@@ -39,11 +42,12 @@ impl MemoryStore {
     }
 
     fn check(&self, offset: u64, len: u64) -> io::Result<()> {
+        let len_bytes = self.len_bytes.load(Ordering::Acquire);
         match offset.checked_add(len) {
-            Some(end) if end <= self.len_bytes => Ok(()),
+            Some(end) if end <= len_bytes => Ok(()),
             _ => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!("{len} bytes at {offset} end behind byte {}", self.len_bytes),
+                format!("{len} bytes at {offset} end behind byte {len_bytes}"),
             )),
         }
     }
@@ -51,7 +55,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn len_bytes(&self) -> io::Result<u64> {
-        Ok(self.len_bytes)
+        Ok(self.len_bytes.load(Ordering::Acquire))
     }
 
     fn read_at(&self, offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
@@ -91,6 +95,19 @@ impl Store for MemoryStore {
         let mut pages = self.pages();
         let mut behind = pages.split_off(&first);
         pages.append(&mut behind.split_off(&end.max(first)));
+        Ok(())
+    }
+
+    fn grow(&self, path: &Path, len_bytes: u64, zeros: &[Range<u64>]) -> Result<(), StoreError> {
+        let before = self.len_bytes.fetch_max(len_bytes, Ordering::AcqRel);
+        for range in zeros.iter().map(|range| range.start..range.end.min(before)).filter(|range| !range.is_empty()) {
+            let zeroed = self.punch(range.start, range.end - range.start);
+            zeroed.map_err(|source| StoreError::Io {
+                path: path.to_owned(),
+                action: "zero its allocation map",
+                source,
+            })?;
+        }
         Ok(())
     }
 

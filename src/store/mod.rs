@@ -11,6 +11,8 @@ mod header_file;
 mod memory;
 
 use std::io;
+use std::ops::Range;
+use std::path::Path;
 
 pub use cache_mode::{CacheMode, UnknownCacheMode};
 pub use create::ImageLayout;
@@ -21,7 +23,7 @@ pub use memory::MemoryStore;
 /// Alignment of [`Store::read_header`] and [`Store::write_header`], and of [`Store::punch`].
 pub const ALIGNMENT: u64 = 4096;
 
-/// A fixed range of bytes, shared by all threads.
+/// A range of bytes that never becomes shorter, shared by all threads.
 ///
 /// Ranges lie within [`Store::len_bytes`]; that is the caller's duty. A write that was not followed by a successful
 /// [`Store::sync`] may be lost with the power, wholly or in any of its disk sectors; a sector is never half written.
@@ -60,6 +62,13 @@ pub trait Store: Send + Sync {
     /// Gives a range back. Afterwards it reads as zeros or, on a device that cannot, as before: a caller to whom that
     /// matters has noted before, durably, that nothing is there. Aligned to [`ALIGNMENT`]. Durable like a write.
     fn punch(&self, offset: u64, len_bytes: u64) -> io::Result<()>;
+
+    /// Makes it at least `len_bytes` long, and what of `zeros` is there already read as zeros; what is new does anyway. Durable on
+    /// return. What lies elsewhere goes on being read and written meanwhile. `path` is for the error.
+    ///
+    /// # Errors
+    /// [`StoreError::TooSmall`], [`StoreError::FileTooLarge`], [`StoreError::NoSpace`], [`StoreError::Io`].
+    fn grow(&self, path: &Path, len_bytes: u64, zeros: &[Range<u64>]) -> Result<(), StoreError>;
 
     /// As [`Store::read_at`], of what [`Store::write_header`] wrote.
     fn read_header(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;

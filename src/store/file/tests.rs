@@ -189,3 +189,36 @@ fn a_block_device_is_zeroed_locked_and_used() {
     store.read_header(8192, &mut behind).unwrap();
     assert_eq!(behind, [3; 4096]);
 }
+
+#[test]
+fn a_file_grows_sparsely_and_what_must_be_zero_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image");
+    let store = create(&path, 40 * MIB).unwrap();
+    store.write_at(36 * MIB, &[7; 8192]).unwrap();
+    let zeros = [36 * MIB + 4096..36 * MIB + 8192, 50 * MIB..60 * MIB];
+    store.grow(&path, 70 * MIB, &zeros).unwrap();
+    assert_eq!(store.len_bytes().unwrap(), 70 * MIB);
+    let mut found = [1; 12288];
+    store.read_at(36 * MIB, &mut found).unwrap();
+    assert!(found[..4096] == [7; 4096] && found[4096..] == [0; 8192]);
+    assert!(fs::metadata(&path).unwrap().blocks() * 512 < 10 * MIB);
+    // Never shorter.
+    store.grow(&path, 50 * MIB, &[]).unwrap();
+    assert_eq!(store.len_bytes().unwrap(), 70 * MIB);
+    let refused = store.grow(&path, 1 << 62, &[]);
+    assert!(matches!(refused, Err(StoreError::FileTooLarge { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_block_device_has_to_be_large_enough_already() {
+    let Some(device) = LoopDevice::of(&[], 64 * MIB) else { return };
+    let store = create(&device.path, 40 * MIB).unwrap();
+    store.write_at(50 * MIB, &[7; 8192]).unwrap();
+    let refused = store.grow(&device.path, 65 * MIB, &[]);
+    assert!(matches!(refused, Err(StoreError::TooSmall { .. })), "{refused:?}");
+    store.grow(&device.path, 64 * MIB, std::slice::from_ref(&(50 * MIB..50 * MIB + 4096))).unwrap();
+    let mut found = [1; 8192];
+    store.read_at(50 * MIB, &mut found).unwrap();
+    assert!(found[..4096] == [0; 4096] && found[4096..] == [7; 4096]);
+}

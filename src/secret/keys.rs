@@ -1,5 +1,7 @@
 //! The keys of a volume, in locked memory. None can be copied or printed.
 
+use std::sync::Arc;
+
 use aes_gcm_siv::Aes256GcmSiv;
 use aes_gcm_siv::aead::{Aead, Payload};
 use hmac::{Hmac, KeyInit, Mac};
@@ -8,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::cipher::XtsCipher;
 
-use super::area::LockedBox;
+use super::area::{LockedArea, LockedBox};
 use super::stack::with_clean_stack;
 use super::{SecretError, derive};
 
@@ -31,10 +33,18 @@ impl VolumeKey {
     /// # Errors
     /// [`SecretError::AreaFull`], [`SecretError::EqualHalves`]
     pub fn xts_cipher(&self, region: u32) -> Result<LockedBox<XtsCipher>, SecretError> {
+        self.xts_cipher_in(self.0.area(), region)
+    }
+
+    /// The same in another area.
+    ///
+    /// # Errors
+    /// As [`VolumeKey::xts_cipher`].
+    pub fn xts_cipher_in(&self, area: &Arc<LockedArea>, region: u32) -> Result<LockedBox<XtsCipher>, SecretError> {
         with_clean_stack(|| {
             let mut key = Zeroizing::new([0; 64]);
             derive::xts_region(self.expose_secret(), region, &mut key);
-            self.0.area().place(XtsCipher::new(&key)?)
+            area.place(XtsCipher::new(&key)?)
         })
     }
 

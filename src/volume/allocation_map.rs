@@ -12,13 +12,15 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::BLOCKS_PER_CHUNK;
 use super::written::{CAPACITY, Written};
-use crate::format::Geometry;
+use crate::format::{MAP_LEN, MAX_SIZE, REGION_LEN, map_page_offset};
 use crate::store::Store;
 
 /// The unit in which the map is read and written.
 const PAGE_BYTES: usize = 4096;
 const PAGE_WORDS: usize = PAGE_BYTES / 8;
 const PAGE_BITS: u64 = PAGE_BYTES as u64 * 8;
+const PAGES_PER_REGION: usize = MAP_LEN as usize / PAGE_BYTES;
+const MAX_REGIONS: usize = (MAX_SIZE / REGION_LEN) as usize;
 
 type Words = Box<[u64; PAGE_WORDS]>;
 
@@ -28,10 +30,13 @@ struct Page {
     pending: Mutex<Option<Words>>,
 }
 
+/// Read from the store on first use: 4 KiB for each 128 MiB of volume that is touched.
+type Pages = Box<[OnceLock<Box<Page>>]>;
+
+/// Of a volume of any size: who asks for a block knows that it is there.
 pub(super) struct AllocationMap {
-    geometry: Geometry,
-    /// Read from the store on first use: 4 KiB for each 128 MiB of volume that is touched.
-    pages: Box<[OnceLock<Box<Page>>]>,
+    /// A table for each region that was touched, so that none ever moves, however large the volume becomes.
+    regions: [OnceLock<Pages>; MAX_REGIONS],
     /// Pages with pending bits.
     dirty: Mutex<BTreeSet<usize>>,
     /// Held while the map on disk changes (sync, discard), so that these never overtake one another.
@@ -61,23 +66,24 @@ fn position(block: u64) -> (usize, usize, u64) {
     (page, bit / 64, 1 << (bit % 64))
 }
 
-impl AllocationMap {
-    pub(super) fn new(geometry: Geometry) -> Self {
-        let pages = geometry.block_count().div_ceil(PAGE_BITS);
-        Self {
-            geometry,
-            pages: (0..pages).map(|_| OnceLock::new()).collect(),
-            dirty: Mutex::default(),
-            persist: Mutex::default(),
-        }
-    }
+fn page_offset(index: usize) -> u64 {
+    map_page_offset(index as u64)
+}
 
+impl Default for AllocationMap {
+    fn default() -> Self {
+        Self { regions: std::array::from_fn(|_| OnceLock::new()), dirty: Mutex::default(), persist: Mutex::default() }
+    }
+}
+
+impl AllocationMap {
     fn page(&self, store: &dyn Store, index: usize) -> io::Result<&Page> {
-        if let Some(page) = self.pages[index].get() {
+        let slot = self.slot(index);
+        if let Some(page) = slot.get() {
             return Ok(page);
         }
         let mut bytes = vec![0; PAGE_BYTES];
-        store.read_at(self.page_offset(index), &mut bytes)?;
+        store.read_at(page_offset(index), &mut bytes)?;
         let page = Box::new(Page {
             bits: std::array::from_fn(|word| {
                 let bytes: [u8; 8] = bytes[word * 8..][..8].try_into().expect("eight bytes");
@@ -86,11 +92,13 @@ impl AllocationMap {
             pending: Mutex::default(),
         });
         // Two threads may both have read it; before the first use nobody changed it, so either copy is right.
-        Ok(self.pages[index].get_or_init(|| page))
+        Ok(slot.get_or_init(|| page))
     }
 
-    fn page_offset(&self, index: usize) -> u64 {
-        self.geometry.map_byte_offset(index as u64 * PAGE_BITS).expect("there is a page for blocks that exist only")
+    fn slot(&self, index: usize) -> &OnceLock<Box<Page>> {
+        let pages = self.regions[index / PAGES_PER_REGION]
+            .get_or_init(|| (0..PAGES_PER_REGION).map(|_| OnceLock::new()).collect());
+        &pages[index % PAGES_PER_REGION]
     }
 
     /// Bit `i` for block `blocks.start + i`. There are [`CAPACITY`] blocks at most.
@@ -120,11 +128,11 @@ impl AllocationMap {
         Ok(high << 64 | low)
     }
 
-    /// Whether no block of the volume was ever written. Reads the whole map.
-    pub(super) fn is_blank(&self, store: &dyn Store) -> io::Result<bool> {
+    /// Whether none of the first `block_count` blocks was ever written. Reads the map of all of them.
+    pub(super) fn is_blank(store: &dyn Store, block_count: u64) -> io::Result<bool> {
         let mut bytes = vec![0; PAGE_BYTES];
-        for index in 0..self.pages.len() {
-            store.read_at(self.page_offset(index), &mut bytes)?;
+        for page in 0..block_count.div_ceil(PAGE_BITS) {
+            store.read_at(map_page_offset(page), &mut bytes)?;
             if bytes.iter().any(|byte| *byte != 0) {
                 return Ok(false);
             }
@@ -155,7 +163,7 @@ impl AllocationMap {
         let dirty: Vec<usize> = lock(&self.dirty).iter().copied().collect();
         let mut bits = Vec::with_capacity(dirty.len());
         for index in dirty {
-            if let Some(words) = self.pages[index].get().and_then(|page| lock(&page.pending).clone()) {
+            if let Some(words) = self.slot(index).get().and_then(|page| lock(&page.pending).clone()) {
                 bits.push((index, words));
             }
         }
@@ -182,7 +190,7 @@ impl AllocationMap {
                 }
                 page.image(pending.as_deref())
             };
-            store.write_at(self.page_offset(index), &image)?;
+            store.write_at(page_offset(index), &image)?;
         }
         Ok(())
     }
@@ -197,7 +205,7 @@ impl AllocationMap {
             let end = blocks.end.min((index as u64 + 1) * PAGE_BITS);
             let page = self.page(store, index)?;
             if let Some(image) = page.clear(at..end) {
-                store.write_at(self.page_offset(index), &image)?;
+                store.write_at(page_offset(index), &image)?;
                 any = true;
             }
             at = end;

@@ -19,8 +19,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use crate::format::SnapshotId;
-use bitmaps::Bitmaps;
+use super::BLOCKS_PER_CHUNK;
+use crate::format::{BLOCK_SIZE, MAX_SIZE, SnapshotId};
+use bitmaps::{Bitmaps, WORDS_PER_PAGE};
 use header::{HEADER_LEN, Header};
 
 /// What changed since the base, and, while a snapshot is taken, also what has changed since its point in time.
@@ -28,7 +29,8 @@ use header::{HEADER_LEN, Header};
 /// At most one process has the file open: the one that holds the image.
 pub struct ChangeMap {
     file: File,
-    chunk_count: u64,
+    /// Changed with the header locked, and never to less.
+    chunk_count: AtomicU64,
     bitmaps: Bitmaps,
     /// Index of the bitmap that is complete since the base; with [`EPOCH`] the other one is marked, too.
     state: AtomicUsize,
@@ -72,14 +74,14 @@ impl ChangeMap {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let file = options.open(path)?;
-        let words = bitmap_words(chunk_count)?;
-        let len_bytes = HEADER_LEN + 2 * words as u64 * 8;
+        let pages = bitmap_pages(chunk_count)?;
+        let len_bytes = HEADER_LEN + bitmaps::len_bytes(pages);
 
         // Says whether a write-back has failed since: then the cache may have forgotten bits.
         let written_back = file.sync_data().is_ok();
         let trusted = Header::read(&file).filter(|header| {
             written_back
-                && file.metadata().is_ok_and(|metadata| metadata.len() == len_bytes)
+                && file.metadata().is_ok_and(|metadata| metadata.len() >= len_bytes)
                 && header.chunk_count == chunk_count
                 && header.header_sequence == header_sequence
                 && (header.clean || header.boot_id == boot_id)
@@ -92,22 +94,49 @@ impl ChangeMap {
                 Header { clean: false, boot_id, header_sequence, chunk_count, current: 0, base: None }
             }
         };
+        // It may be longer, by room for a growth that did not come about.
+        file.set_len(len_bytes)?;
         // A hole would be filled when it is touched, which on a full disk ends the process.
         fallocate(&file, FallocateFlags::empty(), 0, len_bytes)?;
         // Durably not clean, before the first bit.
         header.write(&file)?;
         file.sync_all()?;
 
-        let bitmaps = Bitmaps::map(&file, HEADER_LEN, words)?;
+        let bitmaps = Bitmaps::map(&file, HEADER_LEN, pages, bitmap_pages(MAX_CHUNKS)?)?;
         let current = usize::from(header.current);
         // What an epoch left that ended with its process.
         clear(bitmaps.words(current ^ 1));
         let (state, closed) = (AtomicUsize::new(current), AtomicBool::new(false));
+        let chunk_count = AtomicU64::new(chunk_count);
         Ok(Self { file, chunk_count, bitmaps, state, closed, header: Mutex::new(header) })
     }
 
     pub fn chunk_count(&self) -> u64 {
-        self.chunk_count
+        self.chunk_count.load(Ordering::Acquire)
+    }
+
+    /// Makes room for the bits of so many chunks. Nothing else changes: [`ChangeMap::grow`] does that.
+    ///
+    /// # Errors
+    /// There is no room on the disk.
+    pub fn reserve(&self, chunk_count: u64) -> io::Result<()> {
+        let _header = self.lock_header();
+        let pages = bitmap_pages(chunk_count)?;
+        fallocate(&self.file, FallocateFlags::empty(), 0, HEADER_LEN + bitmaps::len_bytes(pages))?;
+        self.bitmaps.grow(pages);
+        Ok(())
+    }
+
+    /// The volume has so many chunks from now on, for which there is room, and its image a new header. None of the new ones has
+    /// changed.
+    ///
+    /// # Errors
+    /// As [`ChangeMap::follow_header`]; while it is open it knows the new chunks all the same.
+    pub fn grow(&self, chunk_count: u64, header_sequence: u64) -> io::Result<()> {
+        let mut header = self.lock_header();
+        self.chunk_count.fetch_max(chunk_count, Ordering::AcqRel);
+        self.take_back_clean(&mut header)?;
+        self.replace(&mut header, |header| Header { chunk_count, header_sequence, ..header })
     }
 
     /// The snapshot since which the bits are complete. None: nothing is known.
@@ -120,7 +149,7 @@ impl ChangeMap {
         let roles = Roles::from(self.state.load(Ordering::Acquire));
         let (word, mask) = position(chunk);
         // Set last of the two, so that it stands for both.
-        let last = &self.bitmaps.words(roles.next.unwrap_or(roles.current))[word];
+        let last = self.bitmaps.word(roles.next.unwrap_or(roles.current), word);
         if last.load(Ordering::Acquire) & mask != 0 {
             return;
         }
@@ -130,7 +159,7 @@ impl ChangeMap {
             tracing::error!("the change map cannot be opened again after it was closed: {error}");
         }
         if roles.next.is_some() {
-            self.bitmaps.words(roles.current)[word].fetch_or(mask, Ordering::Release);
+            self.bitmaps.word(roles.current, word).fetch_or(mask, Ordering::Release);
         }
         last.fetch_or(mask, Ordering::Release);
     }
@@ -142,8 +171,8 @@ impl ChangeMap {
         self.drop_epoch(&header);
         let current = usize::from(header.current);
         self.state.store(current | EPOCH, Ordering::Release);
-        let count = usize::try_from(self.chunk_count.div_ceil(64)).expect("the map is in memory");
-        self.bitmaps.words(current)[..count].iter().map(|word| word.load(Ordering::Acquire)).collect()
+        let count = usize::try_from(self.chunk_count().div_ceil(64)).expect("the map is in memory");
+        self.bitmaps.words(current).take(count).map(|word| word.load(Ordering::Acquire)).collect()
     }
 
     /// The snapshot of the epoch is committed: what changed since [`ChangeMap::begin_epoch`] is what changed since it.
@@ -231,17 +260,20 @@ impl ChangeMap {
     }
 }
 
-/// Words of one bitmap, in whole pages.
-fn bitmap_words(chunk_count: u64) -> io::Result<usize> {
-    let words = chunk_count.div_ceil(64).max(1).next_multiple_of(512);
-    usize::try_from(words).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))
+/// Of the largest volume.
+const MAX_CHUNKS: u64 = MAX_SIZE / (BLOCKS_PER_CHUNK * BLOCK_SIZE);
+
+/// Pages of one bitmap.
+fn bitmap_pages(chunk_count: u64) -> io::Result<usize> {
+    let pages = chunk_count.div_ceil(WORDS_PER_PAGE as u64 * 64).max(1);
+    usize::try_from(pages).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))
 }
 
 fn position(chunk: u64) -> (usize, u64) {
     (usize::try_from(chunk / 64).expect("the map is in memory"), 1 << (chunk % 64))
 }
 
-fn clear(words: &[AtomicU64]) {
+fn clear<'a>(words: impl Iterator<Item = &'a AtomicU64>) {
     for word in words {
         // Zeros are left alone: a page that is not touched is not written back.
         if word.load(Ordering::Relaxed) != 0 {

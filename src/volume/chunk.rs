@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::error::VolumeError;
+use super::grow::chunk_count;
 use super::io::is_zero;
 use super::written::runs;
 use super::{Scratch, Volume};
@@ -19,7 +20,7 @@ const _: () = assert!(BLOCKS_PER_REGION.is_multiple_of(BLOCKS_PER_CHUNK), "a chu
 impl Volume {
     /// The last one may be short.
     pub fn chunk_count(&self) -> u64 {
-        self.geometry.block_count().div_ceil(BLOCKS_PER_CHUNK)
+        chunk_count(self.geometry())
     }
 
     /// Which blocks of a chunk were written, bit `i` for its block `i`, and the ciphertext of exactly those, one after the
@@ -34,7 +35,7 @@ impl Volume {
         let written = written.map_err(VolumeError::store("read its allocation map"))? & self.blocks_of(first);
         let mut done = 0;
         for run in runs([written]) {
-            let offset = self.geometry.block_offset(first + run.start);
+            let offset = self.geometry().block_offset(first + run.start);
             let offset = offset.ok_or_else(|| self.no_such_chunk(chunk))?;
             let len = len_bytes(&run);
             let run = &mut ciphertext[done..done + len];
@@ -50,7 +51,7 @@ impl Volume {
         // A hole that is asked for would fill the cache with zeros.
         let written = self.allocation.written_in_chunk(&*self.store, first).unwrap_or(0) & self.blocks_of(first);
         for run in runs([written]) {
-            if let Some(offset) = self.geometry.block_offset(first + run.start) {
+            if let Some(offset) = self.geometry().block_offset(first + run.start) {
                 self.store.prefetch(offset, len_bytes(&run) as u64);
             }
         }
@@ -96,7 +97,7 @@ impl Volume {
             let (now, later) = data.split_at(len_bytes(&run));
             self.write((first + run.start) * BLOCK_SIZE as u64, now, scratch)?;
             // The next sync would wait for all of it at once, and the disk have nothing to do until then.
-            if let Some(offset) = self.geometry.block_offset(first + run.start) {
+            if let Some(offset) = self.geometry().block_offset(first + run.start) {
                 self.store.begin_write_back(offset, now.len() as u64);
             }
             data = later;
@@ -114,7 +115,7 @@ impl Volume {
 
     /// Those that the chunk from block `first` has.
     fn blocks_of(&self, first: u64) -> u128 {
-        match self.geometry.block_count() - first {
+        match self.geometry().block_count() - first {
             count @ ..BLOCKS_PER_CHUNK => (1 << count) - 1,
             _ => u128::MAX,
         }

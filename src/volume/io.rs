@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 
+use super::allocation_map::AllocationMap;
 use super::error::VolumeError;
 use super::state::{Ended, Phase};
 use super::written::{CAPACITY, Written, runs};
@@ -151,7 +152,8 @@ impl Volume {
 
     /// Whether nothing was ever written to the volume. Reads the whole allocation map.
     pub fn is_blank(&self) -> Result<bool, VolumeError> {
-        self.allocation.is_blank(&*self.store).map_err(VolumeError::store("read its allocation map"))
+        AllocationMap::is_blank(&*self.store, self.geometry().block_count())
+            .map_err(VolumeError::store("read its allocation map"))
     }
 
     fn check_range(&self, offset: u64, len_bytes: u64) -> Result<(), VolumeError> {
@@ -266,7 +268,7 @@ impl Volume {
         while at < blocks.end {
             let count = (blocks.end - at).min(BLOCKS_PER_REGION - at % BLOCKS_PER_REGION);
             let run = at - blocks.start..at - blocks.start + count;
-            let offset = self.geometry.block_offset(at).ok_or_else(|| self.out_of_range(at * BLOCK, BLOCK))?;
+            let offset = self.geometry().block_offset(at).ok_or_else(|| self.out_of_range(at * BLOCK, BLOCK))?;
             call(offset, byte_range(&run))?;
             at += count;
         }

@@ -7,6 +7,7 @@ mod change_map;
 mod chunk;
 mod epoch;
 mod error;
+mod grow;
 mod io;
 mod range_lock;
 mod scratch;
@@ -23,6 +24,7 @@ pub use scratch::{Aligned, Scratch};
 pub use state::{Ended, Phase, VolumeKeys};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::format::Geometry;
 use crate::store::Store;
@@ -41,7 +43,9 @@ pub const REGION_BYTES: u64 = crate::format::BLOCKS_PER_REGION * BLOCK_SIZE_BYTE
 ///
 /// All methods take `&self` and may be called from many threads.
 pub struct Volume {
-    geometry: Geometry,
+    /// Of a geometry, and never less than before: whoever has found a block inside of the volume may rely on that. Raised last, when
+    /// all else knows the new blocks.
+    size_bytes: AtomicU64,
     store: Arc<dyn Store>,
     state: StateLock,
     allocation: AllocationMap,
@@ -56,18 +60,22 @@ impl Volume {
     /// `keys` must hold one cipher for each region of `geometry`.
     pub fn new(geometry: Geometry, store: Arc<dyn Store>, keys: VolumeKeys) -> Self {
         Self {
-            allocation: AllocationMap::new(geometry),
+            allocation: AllocationMap::default(),
             state: StateLock::new(keys),
             ranges: RangeLock::default(),
             changes: None,
             epoch: Epoch::default(),
-            geometry,
+            size_bytes: AtomicU64::new(geometry.size_bytes()),
             store,
         }
     }
 
     pub fn size_bytes(&self) -> u64 {
-        self.geometry.size_bytes()
+        self.size_bytes.load(Ordering::Acquire)
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry::new(self.size_bytes()).expect("it is the size of a geometry")
     }
 
     /// Whether every read and write waits for a disk.

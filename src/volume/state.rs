@@ -1,7 +1,7 @@
 //! The state of an attached volume. `Active` owns the keys; nothing else does, and there is no way back to it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard};
@@ -10,8 +10,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::error::VolumeError;
 use crate::cipher::{BLOCK_SIZE, BlockNumber, XtsCipher};
-use crate::format::{BLOCKS_PER_REGION, Geometry};
-use crate::secret::{LockedBox, SecretError, VolumeKey, with_clean_cipher_stack};
+use crate::format::{BLOCKS_PER_REGION, Geometry, Growth};
+use crate::secret::{LockedArea, LockedBox, SecretError, VolumeKey, with_clean_cipher_stack};
 
 /// One cipher for each 1 TiB region, in order.
 pub struct VolumeKeys(pub Vec<LockedBox<XtsCipher>>);
@@ -20,6 +20,16 @@ impl VolumeKeys {
     /// In the area of the volume key, which is not needed any more then.
     pub fn derive(key: &VolumeKey, geometry: Geometry) -> Result<Self, SecretError> {
         (0..geometry.region_count()).map(|region| key.xts_cipher(region)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Of the regions that are new, in `area`, where those of the others are: the one of `key` is given up with it.
+    pub fn derive_new(key: &VolumeKey, growth: Growth, area: &Arc<LockedArea>) -> Result<Self, SecretError> {
+        growth.regions().map(|region| key.xts_cipher_in(area, region)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Where there are no new regions.
+    pub fn none() -> Self {
+        Self(Vec::new())
     }
 }
 
@@ -133,6 +143,19 @@ impl StateLock {
                 *state = State::Ended(ended);
             }
             State::Ended(_) => {}
+        }
+    }
+
+    /// Keys of regions that follow those there are. Waits for the cipher calls that are under way, as the end does.
+    pub(super) fn add_keys(&self, new: VolumeKeys) -> Result<(), VolumeError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        match &mut *state {
+            State::Active(keys) => {
+                keys.0.extend(new.0);
+                Ok(())
+            }
+            // The new ones are dropped, and with that wiped.
+            State::Ended(ended) => Err(VolumeError::Ended(ended.reason.clone())),
         }
     }
 

@@ -4,6 +4,7 @@ mod power_cut;
 
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,28 +12,28 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{Ended, Phase, Scratch, Volume, VolumeError, VolumeKeys};
-use crate::cipher::{BLOCK_SIZE, BlockNumber, Path, XtsCipher};
+use crate::cipher::{self, BLOCK_SIZE, BlockNumber, XtsCipher};
 use crate::format::Geometry;
 use crate::secret::LockedArea;
-use crate::store::{MemoryStore, Store};
+use crate::store::{MemoryStore, Store, StoreError};
 
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 const BLOCK: u64 = BLOCK_SIZE as u64;
 
-fn key(region: u32) -> [u8; 64] {
+pub(super) fn key(region: u32) -> [u8; 64] {
     std::array::from_fn(|i| u8::try_from(i).unwrap() ^ u8::try_from(region).unwrap())
 }
 
-fn keys(geometry: Geometry) -> VolumeKeys {
+pub(super) fn keys(regions: Range<u32>) -> VolumeKeys {
     let area = LockedArea::new().unwrap();
     let cipher = |region| area.place(XtsCipher::new(&key(region)).unwrap()).unwrap();
-    VolumeKeys((0..geometry.region_count()).map(cipher).collect())
+    VolumeKeys(regions.map(cipher).collect())
 }
 
 pub(super) fn volume_on(store: &Arc<impl Store + 'static>, size_bytes: u64) -> Volume {
     let geometry = Geometry::new(size_bytes).unwrap();
-    Volume::new(geometry, Arc::clone(store) as Arc<dyn Store>, keys(geometry))
+    Volume::new(geometry, Arc::clone(store) as Arc<dyn Store>, keys(0..geometry.region_count()))
 }
 
 pub(super) fn memory(size_bytes: u64) -> Arc<MemoryStore> {
@@ -133,7 +134,7 @@ fn a_request_across_two_regions_is_encrypted_under_the_key_of_each() {
         let region = geometry.region_of(number).unwrap();
         assert_eq!(region, u32::from(number >= TIB / BLOCK));
         let mut expected = vec![0; BLOCK_SIZE];
-        let cipher = XtsCipher::with_path(&key(region), Path::Portable).unwrap();
+        let cipher = XtsCipher::with_path(&key(region), cipher::Path::Portable).unwrap();
         cipher.encrypt_blocks(BlockNumber(number), plaintext, &mut expected);
         let mut stored = vec![0; BLOCK_SIZE];
         store.read_at(geometry.block_offset(number).unwrap(), &mut stored).unwrap();
@@ -338,6 +339,10 @@ impl Store for NotingStore {
     fn punch(&self, offset: u64, len_bytes: u64) -> io::Result<()> {
         self.notes.lock().unwrap().push("punch");
         self.inner.punch(offset, len_bytes)
+    }
+
+    fn grow(&self, path: &Path, len_bytes: u64, zeros: &[Range<u64>]) -> Result<(), StoreError> {
+        self.inner.grow(path, len_bytes, zeros)
     }
 
     fn read_header(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

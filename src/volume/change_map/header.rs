@@ -11,7 +11,8 @@ pub(super) const HEADER_LEN: u64 = 4096;
 const LEN: usize = 4096;
 
 const MAGIC: [u8; 8] = *b"ENVOLCHG";
-const VERSION: u32 = 1;
+/// 2: the bitmaps lie page by page in turn.
+const VERSION: u32 = 2;
 
 const MAGIC_AT: Range<usize> = 0..8;
 const VERSION_AT: Range<usize> = 8..12;

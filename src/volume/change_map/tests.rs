@@ -126,10 +126,9 @@ fn a_header_that_it_was_told_of_is_trusted() {
 
 #[test]
 fn what_is_damaged_cut_short_or_something_else_starts_anew() {
-    let damages: [fn(&Path); 5] = [
+    let damages: [fn(&Path); 4] = [
         |path| OpenOptions::new().write(true).open(path).unwrap().write_all_at(&[0xFF], 50).unwrap(),
         |path| OpenOptions::new().write(true).open(path).unwrap().set_len(5000).unwrap(),
-        |path| OpenOptions::new().write(true).open(path).unwrap().set_len(1 << 20).unwrap(),
         |path| fs::write(path, "something else").unwrap(),
         |path| fs::write(path, vec![0xAA; 12288]).unwrap(),
     ];
@@ -184,11 +183,57 @@ fn a_full_disk_is_an_error_and_no_signal() {
     let opened = ChangeMap::open(&place.path(), 1 << 21, 7, BOOT).map(drop);
     let removed = !place.path().exists();
     // The control: it is the size that does not fit.
-    let small = ChangeMap::open(&place.path(), CHUNKS, 7, BOOT).map(|map| map.mark(3));
+    let small = ChangeMap::open(&place.path(), CHUNKS, 7, BOOT);
+    let grown = small.as_ref().map(|map| {
+        let grown = map.reserve(1 << 21);
+        map.mark(3);
+        (grown.map_err(|error| error.kind()), map.chunk_count())
+    });
+    let grown = grown.map_err(|error| error.kind());
+    drop(small);
     rustix::mount::unmount(dir, rustix::mount::UnmountFlags::DETACH).unwrap();
     assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert!(removed, "what the volume does now would be missing in it");
-    small.unwrap();
+    assert_eq!(grown, Ok((Err(io::ErrorKind::StorageFull), CHUNKS)));
+}
+
+/// Four pages of bits each, so that chunks of every page are marked before and after.
+#[test]
+fn it_grows_at_its_end_and_keeps_what_it_knows() {
+    const LARGE: u64 = 3 * 32768 + 77;
+    let place = Place::new();
+    let map = place.based();
+    map.begin_epoch();
+    map.mark(6);
+    map.reserve(LARGE).unwrap();
+    assert_eq!((map.chunk_count(), set(&map.begin_epoch())), (CHUNKS, BTreeSet::from([5, 6])));
+    map.mark(7);
+    map.grow(LARGE, 8).unwrap();
+    map.mark(LARGE - 1);
+    map.mark(32768);
+    map.commit_epoch(&snapshot(2)).unwrap();
+    map.mark(2 * 32768 + 1);
+    let expected = BTreeSet::from([7, 32768, 2 * 32768 + 1, LARGE - 1]);
+    assert_eq!(set(&map.begin_epoch()), expected);
+    map.abandon_epoch();
+    drop(map);
+    // After a kill, and after being closed.
+    for boot_id in [BOOT, OTHER_BOOT] {
+        let map = ChangeMap::open(&place.path(), LARGE, 8, boot_id).unwrap();
+        assert_eq!((map.base(), set(&map.begin_epoch())), (Some(snapshot(2)), expected.clone()));
+        map.close().unwrap();
+    }
+    assert!(place.open(OTHER_BOOT).base().is_none(), "it is of another size now");
+}
+
+#[test]
+fn room_for_a_growth_that_did_not_come_about_is_given_back() {
+    let place = Place::new();
+    let map = place.based();
+    map.reserve(1 << 21).unwrap();
+    drop(map);
+    assert!(is_trusted(&place.open(BOOT)));
+    assert_eq!(fs::metadata(place.path()).unwrap().len(), 3 * 4096);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_lost_block_of_a_chunk_is_named() {
     let store = memory(16 * MIB);
     let volume = volume_on(&store, 16 * MIB);
     write(&volume, CHUNK, &[9; 4 * 4096]);
-    store.punch(volume.geometry.block_offset(130).unwrap(), 4096).unwrap();
+    store.punch(volume.geometry().block_offset(130).unwrap(), 4096).unwrap();
     let (mut ciphertext, mut plaintext) = (vec![0; CHUNK_SIZE], vec![0; CHUNK_SIZE]);
     let written = volume.read_chunk(1, &mut ciphertext).unwrap();
     let found = volume.open_chunk(1, written, &ciphertext, &mut plaintext);

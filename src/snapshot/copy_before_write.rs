@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,8 +43,9 @@ pub(super) enum Worker {
 
 pub(super) struct CopyBeforeWrite {
     volume: Weak<Volume>,
-    /// A bit for each chunk that the snapshot needs and of which there is no copy yet.
-    wanted: Vec<AtomicU64>,
+    /// A bit for each chunk that the snapshot needs and of which there is no copy yet. Set at the barrier, for as many chunks as
+    /// there are then: the volume may grow before and after.
+    wanted: OnceLock<Vec<AtomicU64>>,
     state: Mutex<State>,
     changed: Condvar,
     spill_file: File,
@@ -86,12 +87,10 @@ pub(super) struct Copied {
 impl CopyBeforeWrite {
     /// Wants nothing yet.
     pub(super) fn new(volume: &Arc<Volume>, spill: Spill, stop: &Arc<AtomicBool>) -> std::io::Result<Self> {
-        let chunk_count = volume.chunk_count();
-        let words = usize::try_from(chunk_count.div_ceil(64)).expect("a volume has at most 2^27 chunks");
         Ok(Self {
             volume: Arc::downgrade(volume),
             stop: Arc::clone(stop),
-            wanted: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            wanted: OnceLock::new(),
             spill_file: spill.file()?,
             state: Mutex::new(State {
                 spill,
@@ -110,13 +109,16 @@ impl CopyBeforeWrite {
 
     /// At the barrier: a bit for each chunk that the snapshot needs.
     pub(super) fn want(&self, bits: &[u64]) {
-        for (word, bits) in self.wanted.iter().zip(bits) {
-            word.store(*bits, Ordering::Release);
-        }
+        let first = self.wanted.set(bits.iter().copied().map(AtomicU64::new).collect());
+        assert!(first.is_ok(), "a snapshot has one moment");
+    }
+
+    fn wanted(&self) -> &[AtomicU64] {
+        self.wanted.get().map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn wanted_count(&self) -> u64 {
-        self.wanted.iter().map(|word| u64::from(word.load(Ordering::Acquire).count_ones())).sum()
+        self.wanted().iter().map(|word| u64::from(word.load(Ordering::Acquire).count_ones())).sum()
     }
 
     /// The next chunk, in `ciphertext`; those that writers had to copy first, to make room for others. `None`: that was all.
@@ -131,7 +133,7 @@ impl CopyBeforeWrite {
             if let Some(failure) = &state.failure {
                 return Err(failure.clone());
             }
-            if state.is_over(self.wanted.len()) {
+            if state.is_over(self.wanted().len()) {
                 return Ok(None);
             }
             if worker == Worker::Helping && self.gives_way(&state) {
@@ -160,7 +162,7 @@ impl CopyBeforeWrite {
                 return Ok(Some(Copied { chunk, written }));
             }
             // A writer may still be copying the last one.
-            if !state.is_over(self.wanted.len()) {
+            if !state.is_over(self.wanted().len()) {
                 state = self.wait(state);
             }
         }
@@ -180,7 +182,7 @@ impl CopyBeforeWrite {
 
     fn next_unclaimed(&self, state: &mut State) -> Option<u64> {
         let first = usize::try_from(state.cursor / 64).expect("below 2^21");
-        for (index, word) in self.wanted.iter().enumerate().skip(first) {
+        for (index, word) in self.wanted().iter().enumerate().skip(first) {
             let mut bits = word.load(Ordering::Acquire);
             while bits != 0 {
                 let chunk = index as u64 * 64 + u64::from(bits.trailing_zeros());
@@ -191,7 +193,7 @@ impl CopyBeforeWrite {
                 bits &= bits - 1;
             }
         }
-        state.cursor = self.wanted.len() as u64 * 64;
+        state.cursor = self.wanted().len() as u64 * 64;
         None
     }
 
@@ -219,14 +221,14 @@ impl CopyBeforeWrite {
 
     fn is_wanted(&self, chunk: u64) -> bool {
         let (word, bit) = place(chunk);
-        self.wanted.get(word).is_some_and(|word| word.load(Ordering::Acquire) & bit != 0)
+        self.wanted().get(word).is_some_and(|word| word.load(Ordering::Acquire) & bit != 0)
     }
 
     /// The claim ends: there is a copy.
     fn copied(&self, chunk: u64, spilled: Option<(u128, Option<Slot>)>) {
         let mut state = self.lock();
         let (word, bit) = place(chunk);
-        self.wanted[word].fetch_and(!bit, Ordering::AcqRel);
+        self.wanted()[word].fetch_and(!bit, Ordering::AcqRel);
         state.claimed.remove(&chunk);
         if let Some(copy) = spilled {
             state.spilled.insert(chunk, copy);

@@ -53,13 +53,14 @@ impl Taking<'_> {
             .and_then(|spill| CopyBeforeWrite::new(volume, spill, self.cancelled));
         let hook = Arc::new(hook.map_err(|error| SnapshotError::host("make the spill", error))?);
         let begun = volume.begin_epoch(Arc::clone(&hook) as _, || {
-            hook.want(&self.wanted(&writer));
-            Timestamp::now()
+            let size_bytes = volume.size_bytes();
+            hook.want(&self.wanted(&writer, size_bytes.div_ceil(CHUNK_SIZE as u64)));
+            (Timestamp::now(), size_bytes)
         });
         let epoch = Epoch(volume);
         let frozen = after_barrier();
-        let created_at = begun.map_err(|error| SnapshotError::Volume(error.to_string()))?;
-        writer.shows(created_at, frozen);
+        let (created_at, size_bytes) = begun.map_err(|error| SnapshotError::Volume(error.to_string()))?;
+        writer.shows(created_at, frozen, size_bytes);
         self.progress.chunks_wanted.store(hook.wanted_count(), Ordering::Relaxed);
         let copied = self.copy_all(&hook, &writer);
         drop(epoch);
@@ -73,14 +74,17 @@ impl Taking<'_> {
         Ok(header)
     }
 
-    /// A bit for each chunk that may differ from the base; all of them where that is not known.
-    fn wanted(&self, writer: &SnapshotWriter) -> Vec<u64> {
-        let count = self.volume.chunk_count();
+    /// A bit for each of the first `count` chunks that may differ from the base; all of them where that is not known.
+    fn wanted(&self, writer: &SnapshotWriter, count: u64) -> Vec<u64> {
+        let words = usize::try_from(count.div_ceil(64)).expect("a volume has at most 2^27 chunks");
         let changed = self.volume.changes().map(|changes| (changes.base(), changes.begin_epoch()));
         match changed {
-            Some((Some(base), bits)) if writer.base() == Some(&base) => bits,
+            Some((Some(base), mut bits)) if writer.base() == Some(&base) => {
+                // The volume may just be growing; nothing was written behind its end before this moment.
+                bits.resize(words, 0);
+                bits
+            }
             _ => {
-                let words = usize::try_from(count.div_ceil(64)).expect("a volume has at most 2^27 chunks");
                 let mut bits = vec![u64::MAX; words];
                 if let Some(last) = bits.last_mut().filter(|_| !count.is_multiple_of(64)) {
                     *last = (1 << (count % 64)) - 1;

@@ -186,8 +186,10 @@ impl SnapshotWriter {
         Ok(())
     }
 
-    /// The moment that it shows, which comes after its beginning.
-    pub fn shows(&mut self, created_at: Timestamp, frozen: bool) {
+    /// The moment that it shows, which comes after its beginning, and how large the volume was then: not less than at its
+    /// beginning.
+    pub fn shows(&mut self, created_at: Timestamp, frozen: bool, size_bytes: u64) {
+        self.draft.size_bytes = size_bytes;
         self.draft.created_at = created_at;
         self.draft.frozen = frozen;
     }

@@ -30,7 +30,6 @@ pub(in crate::daemon) struct Subject {
     pub(in crate::daemon) paths: VolumePaths,
     pub(in crate::daemon) database_id: DatabaseId,
     pub(in crate::daemon) file_system: FileSystemState,
-    pub(in crate::daemon) size_bytes: u64,
     /// Where its file system is mounted, and on which device.
     pub(in crate::daemon) dir: Option<PathBuf>,
     pub(in crate::daemon) devices: Vec<DeviceNumber>,
@@ -57,7 +56,7 @@ impl Subject {
             snapshot_id: order.snapshot_id.clone(),
             volume_id: self.paths.id().clone(),
             database_id: self.database_id.clone(),
-            size_bytes: self.size_bytes,
+            size_bytes: volume.size_bytes(),
             file_system: match self.file_system {
                 FileSystemState::Formatted(kind) => Some(kind),
                 FileSystemState::Blank | FileSystemState::Formatting(_) => None,

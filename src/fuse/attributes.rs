@@ -7,30 +7,29 @@ use fuser::{FileAttr, FileType, INodeNo};
 pub(super) const DIRECTORY: INodeNo = INodeNo::ROOT;
 pub(super) const IMAGE: INodeNo = INodeNo(2);
 
-/// Nothing about the two inodes ever changes while they are mounted.
+/// Nothing about the two inodes ever changes while they are mounted, but for the image's size: of that the kernel is told.
 pub(super) const TTL: Duration = Duration::from_secs(86_400);
 
 pub(super) struct Attributes {
-    size_bytes: u64,
     uid: u32,
     gid: u32,
     mounted_at: SystemTime,
 }
 
 impl Attributes {
-    pub(super) fn new(size_bytes: u64) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            size_bytes,
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
             mounted_at: SystemTime::now(),
         }
     }
 
-    pub(super) fn of(&self, inode: INodeNo) -> Option<FileAttr> {
+    /// While the image has so many bytes.
+    pub(super) fn of(&self, inode: INodeNo, size_bytes: u64) -> Option<FileAttr> {
         match inode {
             DIRECTORY => Some(self.attr(DIRECTORY, FileType::Directory, 0o700, 0)),
-            IMAGE => Some(self.attr(IMAGE, FileType::RegularFile, 0o600, self.size_bytes)),
+            IMAGE => Some(self.attr(IMAGE, FileType::RegularFile, 0o600, size_bytes)),
             _ => None,
         }
     }

@@ -6,9 +6,9 @@ use std::io;
 use std::sync::Arc;
 
 use fuser::{
-    Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
 use super::IMAGE_NAME;
@@ -56,8 +56,12 @@ fn with_reply<T>(len: usize, call: impl FnOnce(&mut [u8], &mut Scratch) -> T) ->
 
 impl<I: Image> FrontEnd<I> {
     pub(super) fn new(image: Arc<I>, meter: Arc<Meter>, receivers: usize) -> io::Result<Self> {
-        let attributes = Attributes::new(image.size_bytes());
-        Ok(Self { attributes, shown: Arc::new(Metered { image, meter }), waiting: WaitingRoom::new(receivers)? })
+        let shown = Arc::new(Metered { image, meter });
+        Ok(Self { attributes: Attributes::new(), shown, waiting: WaitingRoom::new(receivers)? })
+    }
+
+    fn attr(&self, inode: INodeNo) -> Option<FileAttr> {
+        self.attributes.of(inode, self.shown.image.size_bytes())
     }
 
     /// How much of `len` bytes from `offset` lies inside of the image.
@@ -141,20 +145,20 @@ impl<I: Image> Filesystem for FrontEnd<I> {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.attributes.of(IMAGE) {
+        match self.attr(IMAGE) {
             Some(attr) if parent == DIRECTORY && name == IMAGE_NAME => reply.entry(&TTL, &attr, Generation(0)),
             _ => reply.error(Errno::ENOENT),
         }
     }
 
     fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match self.attributes.of(inode) {
+        match self.attr(inode) {
             Some(attr) => reply.attr(&TTL, &attr),
             None => reply.error(Errno::ENOENT),
         }
     }
 
-    /// The size is fixed, owner and mode are the mounter's; only setting what already is, or the times, is no change.
+    /// The size is the volume's, owner and mode are the mounter's; only setting what already is, or the times, is no change.
     fn setattr(
         &self,
         _request: &Request,
@@ -173,7 +177,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         _flags: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let Some(attr) = self.attributes.of(inode) else {
+        let Some(attr) = self.attr(inode) else {
             return reply.error(Errno::ENOENT);
         };
         let unchanged = mode.is_none_or(|mode| mode & 0o7777 == u32::from(attr.perm))

@@ -1,4 +1,4 @@
-//! What the front-end shows, as it sees it: bytes of a fixed size. envol shows volumes and nothing else; a bench that wants to
+//! What the front-end shows, as it sees it: bytes whose number never falls. envol shows volumes and nothing else; a bench that wants to
 //! know what the cipher costs shows a store.
 
 use crate::volume::{Scratch, Volume, VolumeError};

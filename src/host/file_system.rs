@@ -1,6 +1,6 @@
-//! Making a file system on a volume, and making durable what is in it.
+//! Making a file system on a volume, growing it, and making durable what is in it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,6 +49,111 @@ pub fn make(kind: FileSystemKind, device: &LoopDevice, label: Option<&str>) -> R
     tool.arg(device.path()).run().map(drop)
 }
 
+/// Whether this process may grow such a file system while it is mounted.
+#[must_use]
+pub fn grows_mounted(kind: FileSystemKind) -> bool {
+    // ext4_resize_begin() in fs/ext4/resize.c asks for it, and containers often lack it; xfs wants CAP_SYS_ADMIN, as a mount does.
+    kind == FileSystemKind::Xfs || has_capability(CAP_SYS_RESOURCE)
+}
+
+/// Of linux/capability.h.
+const CAP_SYS_RESOURCE: u32 = 24;
+
+fn has_capability(number: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|bits| bits >> number & 1 == 1)
+}
+
+/// Whether [`grow`] has what it takes.
+///
+/// # Errors
+/// [`HostError::Missing`], [`HostError::Unsupported`].
+pub fn check_can_grow(kind: FileSystemKind) -> Result<(), HostError> {
+    Tool::new(grower(kind), Duration::ZERO)?;
+    if grows_mounted(kind) {
+        return Ok(());
+    }
+    let what = format!(
+        "the kernel grows a mounted {kind} for a process with CAP_SYS_RESOURCE alone, and this one lacks it. Detach the volume, resize it, and \
+         attach it again: then the {kind} is grown before it is mounted"
+    );
+    Err(HostError::Unsupported { what })
+}
+
+/// Grows the file system that is mounted at `dir` to the size of its device, while it is used. Whether it became larger.
+///
+/// # Errors
+/// [`HostError::Missing`], [`HostError::Failed`], [`HostError::TimedOut`]. Cut short, it is a file system of some size in between.
+pub fn grow(kind: FileSystemKind, device: &LoopDevice, dir: &Path) -> Result<bool, HostError> {
+    let tool = Tool::new(grower(kind), growing_deadline(device)?)?;
+    let (tool, said_if_grown) = match kind {
+        FileSystemKind::Ext4 => (tool.arg(device.path()), EXT4_GROWN),
+        FileSystemKind::Xfs => (tool.arg("-d").arg(dir), "data blocks changed"),
+    };
+    Ok(tool.run()?.contains(said_if_grown))
+}
+
+/// The same for an ext4 that is not mounted, after the check that this takes. Nothing to do for an xfs, which grows mounted only.
+///
+/// # Errors
+/// As [`grow`]. Cut short, the next check mends it.
+pub fn grow_unmounted(kind: FileSystemKind, device: &LoopDevice) -> Result<bool, HostError> {
+    if kind == FileSystemKind::Xfs {
+        return Ok(false);
+    }
+    let deadline = growing_deadline(device)?;
+    let checked = Tool::new("e2fsck", deadline)?.args(["-f", "-p"]).arg(device.path()).finish()?;
+    // 1: something was mended (e2fsck(8)).
+    if !matches!(checked.code(), Some(0 | 1)) {
+        return Err(checked.into_error());
+    }
+    let grown = Tool::new(grower(kind), deadline)?.arg(device.path()).run()?;
+    Ok(grown.contains(EXT4_GROWN))
+}
+
+/// Each new group of blocks is a step of its own, on a disk that others use.
+fn growing_deadline(device: &LoopDevice) -> Result<Duration, HostError> {
+    Ok(Duration::from_secs(300 + device.size_bytes()? / (4 * GIB)))
+}
+
+/// What resize2fs says only if it has changed something.
+const EXT4_GROWN: &str = " is now ";
+
+fn grower(kind: FileSystemKind) -> &'static str {
+    match kind {
+        FileSystemKind::Ext4 => "resize2fs",
+        FileSystemKind::Xfs => "xfs_growfs",
+    }
+}
+
+/// How much of the beginning of a file system [`size_bytes`] looks at.
+pub const SIZED_BY_BYTES: usize = 4096;
+
+/// How large a file system is by its superblock, in its first [`SIZED_BY_BYTES`]; of one that is mounted, it may have been so a
+/// while ago. `None`: that is not its superblock.
+#[must_use]
+pub fn size_bytes(kind: FileSystemKind, beginning: &[u8; SIZED_BY_BYTES]) -> Option<u64> {
+    match kind {
+        // Documentation/filesystems/ext4/super.rst
+        FileSystemKind::Ext4 => {
+            let superblock = &beginning[1024..2048];
+            let le32 = |at: usize| Some(u32::from_le_bytes(superblock[at..at + 4].try_into().ok()?));
+            let is_64bit = le32(0x60)? & 0x80 != 0;
+            let high = if is_64bit { le32(0x150)? } else { 0 };
+            let blocks = u64::from(high) << 32 | u64::from(le32(0x4)?);
+            let block_size = 1024_u64.checked_shl(le32(0x18)?)?;
+            (superblock[0x38..0x3a] == [0x53, 0xef]).then(|| blocks.checked_mul(block_size))?
+        }
+        // fs/xfs/libxfs/xfs_format.h, struct xfs_dsb
+        FileSystemKind::Xfs => {
+            let block_size = u32::from_be_bytes(beginning[4..8].try_into().ok()?);
+            let blocks = u64::from_be_bytes(beginning[8..16].try_into().ok()?);
+            (beginning[..4] == *b"XFSB").then(|| blocks.checked_mul(block_size.into()))?
+        }
+    }
+}
+
 /// Writes back what the kernel holds of the file system that is mounted at `dir`, and waits until it is durable (syncfs(2)), in a
 /// process of its own.
 ///
@@ -73,4 +178,34 @@ pub fn sync_by(program: &Path, dir: &Path, deadline: Duration) -> Result<(), Hos
 pub(super) fn sync_here(dir: &Path) -> Result<(), HostError> {
     let syncing = || format!("cannot sync the file system at {}", dir.display());
     rustix::fs::syncfs(File::open(dir).context(syncing)?).context(syncing)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// As the programs that make them write it.
+    #[test]
+    fn the_size_of_a_file_system_is_read_from_its_superblock() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("image");
+        let made = |program: &str, options: &[&str], mib: u64| {
+            let file = File::create(&image).unwrap();
+            file.set_len(mib * MIB).unwrap();
+            let made = Command::new(program).args(options).arg(&image).output().expect(program);
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            *fs::read(&image).unwrap().first_chunk::<SIZED_BY_BYTES>().unwrap()
+        };
+        let ext4 = made("mkfs.ext4", &["-q", "-F", "-b", "4096"], 96);
+        let xfs = made("mkfs.xfs", &["-q", "-f", "-s", "size=4096"], 320);
+        assert_eq!(size_bytes(FileSystemKind::Ext4, &ext4), Some(96 * MIB));
+        assert_eq!(size_bytes(FileSystemKind::Xfs, &xfs), Some(320 * MIB));
+        assert_eq!(size_bytes(FileSystemKind::Xfs, &ext4), None);
+        assert_eq!(size_bytes(FileSystemKind::Ext4, &xfs), None);
+        for kind in [FileSystemKind::Ext4, FileSystemKind::Xfs] {
+            assert_eq!(size_bytes(kind, &[0xff; SIZED_BY_BYTES]), None);
+        }
+    }
 }

@@ -86,6 +86,25 @@ impl LoopDevice {
         self.attribute::<u64>("size").map(|sectors| sectors.saturating_mul(512))
     }
 
+    /// Has the kernel take the size of the image anew, which is `size_bytes` by now. Nothing to do if the device shows it already.
+    ///
+    /// # Errors
+    /// [`HostError::Unsupported`] if the device does not show it afterwards; [`HostError::Failed`], [`HostError::TimedOut`].
+    pub fn follow_size(&self, size_bytes: u64) -> Result<(), HostError> {
+        if self.size_bytes()? == size_bytes {
+            return Ok(());
+        }
+        // The driver may believe what the kernel last heard of the image, so somebody has to ask before.
+        Tool::new("stat", DEADLINE)?.args(["--format=%s", "--"]).arg(&self.image).run()?;
+        Tool::new("losetup", DEADLINE)?.arg("--set-capacity").arg(self.path()).run()?;
+        let shown = self.size_bytes()?;
+        if shown == size_bytes {
+            return Ok(());
+        }
+        let what = format!("{} still shows {shown} bytes of an image of {size_bytes}", self.path().display());
+        Err(HostError::Unsupported { what })
+    }
+
     /// Whether the device still shows this image, and not nothing or another one.
     #[must_use]
     pub fn is_attached(&self) -> bool {

@@ -221,12 +221,12 @@ fn find(program: &str) -> Option<PathBuf> {
 /// The Debian package of a program that this product runs.
 fn package_of(program: &str) -> &'static str {
     match program {
-        "mkfs.ext4" => "e2fsprogs",
-        "mkfs.xfs" => "xfsprogs",
+        "mkfs.ext4" | "resize2fs" | "e2fsck" => "e2fsprogs",
+        "mkfs.xfs" | "xfs_growfs" => "xfsprogs",
         "losetup" | "mount" | "umount" => "mount",
         "blkid" | "blockdev" => "util-linux",
         "fusermount3" => "fuse3",
-        "tail" | "head" => "coreutils",
+        "tail" | "head" | "stat" => "coreutils",
         _ => "of that name",
     }
 }

@@ -54,9 +54,18 @@ fn the_ids_of_volumes_and_snapshots_are_completed_without_kms() {
     let root = host.root().display().to_string();
 
     let volumes = vec!["vol-customers\tdb-TEST, 16MiB".to_owned(), "vol-orders\tdb-TEST, 16MiB".to_owned()];
-    for verb in
-        ["attach", "detach", "status", "events", "check", "delete", "snapshot create", "snapshot prune", "bench volume"]
-    {
+    for verb in [
+        "attach",
+        "detach",
+        "status",
+        "events",
+        "check",
+        "resize",
+        "delete",
+        "snapshot create",
+        "snapshot prune",
+        "bench volume",
+    ] {
         assert_eq!(offered(&format!("envol --root {root} {verb} v")), volumes, "{verb}");
     }
     assert_eq!(offered(&format!("envol --root={root} status vol-o")), [&*volumes[1]]);

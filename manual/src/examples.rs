@@ -35,6 +35,13 @@ pub(crate) const EXAMPLES: &[(&str, &str)] = &[
     ("The same for a program:", "envol status vol-0123456789abcdef0 --json"),
     ("What became of it, and what comes:", "envol events vol-0123456789abcdef0 --follow"),
     ("Damage, without a key:", "envol check vol-0123456789abcdef0"),
+    ("Larger, under load; its file system grows with it:", "envol resize vol-0123456789abcdef0 200GiB"),
+    (
+        "Under another KMS key; the data stays as it is:",
+        "envol rewrap vol-0123456789abcdef0 --kms-key alias/orders-2027",
+    ),
+    ("A copy of the header, to be kept elsewhere:", "envol header backup vol-0123456789abcdef0 orders.header"),
+    ("Back to the image:", "envol header restore vol-0123456789abcdef0 orders.header"),
     ("Asked once more before it is gone:", "envol delete vol-0123456789abcdef0"),
     ("From a script:", "envol delete vol-0123456789abcdef0 --yes"),
     (

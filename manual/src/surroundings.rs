@@ -1,7 +1,7 @@
 //! Variables and files that a verb looks at.
 
 /// Verbs that ask KMS, or start who asks.
-const WITH_KMS: &[&str] = &["create", "attach", "delete", "snapshot", "drill", "rewrap", "status", "header"];
+const WITH_KMS: &[&str] = &["create", "attach", "delete", "snapshot", "drill", "rewrap", "resize", "status", "header"];
 const WITH_SNAPSHOTS: &[&str] = &["create", "snapshot", "drill"];
 const EVERY: &[&str] = &[];
 

@@ -13,7 +13,7 @@ use super::lifecycle::{Standing, standing};
 use super::paths::VolumePaths;
 use super::peek::peek;
 use crate::format::{
-    Geometry, HeaderCopy, Headers, LIFECYCLE_BLOCK_LEN, LifecycleRecord, SUPERBLOCK_LEN, Superblock,
+    Geometry, Growth, HeaderCopy, Headers, LIFECYCLE_BLOCK_LEN, LifecycleRecord, SUPERBLOCK_LEN, Superblock,
     UnverifiedSuperblock, VolumeId,
 };
 use crate::secret::HeaderMacKey;
@@ -150,6 +150,11 @@ impl ReadHeader {
         newest.database_id().encryption_context(newest.volume_id())
     }
 
+    /// Unproven, as all of it.
+    pub fn geometry(&self) -> Geometry {
+        self.headers.newest().unproven().geometry
+    }
+
     /// Of a volume whose key was revoked, and whose policy is that it may come back until then.
     pub fn recoverable_until(&self) -> Option<Timestamp> {
         self.recoverable_until
@@ -203,6 +208,18 @@ impl UnlockedHeader {
 
     pub fn geometry(&self) -> Geometry {
         self.superblock.geometry
+    }
+
+    /// Whether this is the key that the header is written under.
+    pub fn is_under(&self, mac_key: &HeaderMacKey) -> bool {
+        let said = self.superblock.volume_id.as_str().as_bytes();
+        mac_key.verify(&[said], &self.mac_key.mac(&[said]))
+    }
+
+    /// The volume is larger from now on; its image is long enough already.
+    pub fn grow(&mut self, growth: Growth) -> io::Result<()> {
+        assert_eq!(self.geometry(), growth.from(), "a volume grows from its size");
+        self.update(|superblock| superblock.geometry = growth.to())
     }
 
     /// Changes the header. Durable in both copies on return; cut short, one copy is whole, old or new.

@@ -19,10 +19,12 @@ mod mount_record;
 mod paths;
 mod peek;
 mod record;
+mod resize;
 mod restoration;
 mod restore;
 mod rewrap;
 mod snapshot_key;
+mod unwrapping;
 mod uploader;
 mod wrapping;
 
@@ -38,13 +40,15 @@ pub use lifecycle::revocation_record;
 pub use listing::{VolumeSummary, list, summarize};
 pub use mount_record::MountRecord;
 pub use paths::{Root, VolumePaths, sync_dir, write_durably};
-pub use peek::{Peek, peek};
+pub use peek::{Peek, has_file_system, peek};
+pub use resize::{Resized, extend_image, growth_of, resize};
 pub use restoration::{delete_unfinished, unfinished};
 pub use restore::{RestoreProgress, restore};
 pub use rewrap::{Rewrap, Rewrapped, rewrap, rewrap_in_kms};
 pub use snapshot_key::{
     SHARE_PERMISSIONS, WrappedSnapshotKey, share_snapshot_key, unwrap_snapshot_key, wrap_snapshot_key,
 };
+pub use unwrapping::unwrap;
 pub use uploader::{this_uploader, uploader_is_alive};
 pub use wrapping::WrappedKeys;
 

@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::paths::VolumePaths;
 use crate::format::{
-    Damage, HeaderCopy, HeaderError, Headers, LIFECYCLE_BLOCK_LEN, LifecycleError, LifecycleRecord, SUPERBLOCK_LEN,
-    UnverifiedSuperblock,
+    Damage, FileSystemState, HeaderCopy, HeaderError, Headers, LIFECYCLE_BLOCK_LEN, LifecycleError, LifecycleRecord,
+    SUPERBLOCK_LEN, UnverifiedSuperblock,
 };
 
 /// What an image says of itself; none of it is proven.
@@ -17,6 +18,13 @@ pub struct Peek {
     pub copies: [Result<UnverifiedSuperblock, Damage>; 2],
     pub lifecycle: Result<Option<LifecycleRecord>, LifecycleError>,
     pub len_bytes: u64,
+}
+
+/// Whether the header says that the volume carries a file system.
+pub fn has_file_system(paths: &VolumePaths) -> bool {
+    let headers = peek(&paths.backing()).ok().and_then(|peek| peek.headers.ok());
+    let state = headers.map(|headers| headers.newest().unproven().file_system);
+    matches!(state, Some(FileSystemState::Formatted(_)))
 }
 
 /// `path`: an image file or a block device.

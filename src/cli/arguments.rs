@@ -56,6 +56,8 @@ pub(super) enum Verb {
     /// Keep a copy of a volume's header, and bring it back
     #[command(subcommand)]
     Header(Header),
+    /// Make a volume larger, while it is used or not
+    Resize(Resize),
     /// Destroy a volume
     Delete(Delete),
     /// Take snapshots of volumes, and look after them
@@ -258,6 +260,21 @@ pub(super) struct Rewrap {
 
     /// AWS profile that envol itself uses: it proves the new key before the old one is given up [default: the caller's
     /// own; of an attached volume that of its daemon]
+    #[arg(long, value_name = "NAME")]
+    pub(super) kms_profile: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resize {
+    /// The volume's id
+    #[arg(value_name = "VOL")]
+    pub(super) volume: VolumeId,
+
+    /// Its new size, up to 64TiB; KiB, MiB, GiB, TiB or bytes
+    #[arg(value_parser = parse_size)]
+    pub(super) size: u64,
+
+    /// Of a volume that is not attached: AWS profile that unwraps its key. An attached one asks KMS as it is attached
     #[arg(long, value_name = "NAME")]
     pub(super) kms_profile: Option<String>,
 }

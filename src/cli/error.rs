@@ -31,6 +31,14 @@ impl CliError {
         Self::new(status, format!("{message}. Nothing was changed. {next}"))
     }
 
+    /// What a daemon says of a command's failure, and how the command exits.
+    pub(super) fn of_daemon(code: u8, message: String) -> Self {
+        match [ExitStatus::KmsRefused, ExitStatus::KmsUnreachable].into_iter().find(|status| *status as u8 == code) {
+            Some(status) => Self::with_next_step(status, &message),
+            None => Self { code, message, printed: false },
+        }
+    }
+
     pub(super) fn from_snapshot(error: SnapshotError) -> Self {
         CatalogError::from(error).into()
     }

@@ -109,6 +109,7 @@ impl ExitStatus {
         match error {
             DaemonError::Catalog(error) => Self::of_catalog(error),
             DaemonError::Host(error) => Self::of_host(error),
+            DaemonError::HalfGrown { source, .. } => Self::of_daemon(source),
             DaemonError::BecameTerminal(_) => Self::Terminal,
             DaemonError::Stopped(_) => Self::KmsUnreachable,
             DaemonError::Volume(_) | DaemonError::Lost { .. } | DaemonError::Io { .. } => Self::Unexpected,

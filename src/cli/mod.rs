@@ -23,6 +23,7 @@ mod logging;
 mod output;
 mod progress;
 mod quantity;
+mod resize;
 mod rewrap;
 mod snapshot;
 mod status;
@@ -73,6 +74,7 @@ fn dispatch(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
         Verb::Check(verb) => check::run(&root, verb, output),
         Verb::Rewrap(verb) => rewrap::run(&root, verb, output),
         Verb::Header(verb) => header::run(&root, verb, output),
+        Verb::Resize(verb) => resize::run(&root, verb, output),
         Verb::Delete(verb) => delete::run(&root, verb, output),
         Verb::Snapshot(verb) => snapshot::run(&root, verb, output),
         Verb::Drill(verb) => drill::run(&root, verb, output),

@@ -14,13 +14,14 @@ use super::report::Report;
 use super::serve::serve;
 use super::{hardening, kms_wait, leftovers, metrics};
 use crate::catalog::{
-    ATTACHER, CatalogError, LastSnapshot, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header, read_revoked,
+    self, ATTACHER, CatalogError, LastSnapshot, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header,
+    read_revoked,
 };
 use crate::format::RevocationPolicy;
 use crate::fuse;
 use crate::host::{self, HostError};
 use crate::revocation::events::RecordedBy;
-use crate::secret::{LockedArea, UnwrapError, UnwrapRequest, VolumeKey, unwrap_volume_key};
+use crate::secret::{LockedArea, UnwrapRequest, VolumeKey};
 use crate::store::{CacheMode, Store, StoreError};
 use crate::volume::{ChangeMap, Volume, VolumeKeys};
 
@@ -51,7 +52,7 @@ pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Res
 
     let report = Report::start(paths, options.on_event.as_deref(), RecordedBy::Daemon)?;
     let opened = Opened { volume, store, header, change_detection };
-    let mut attached = Attached::new(paths, opened, report.clone(), area.protection(), refused);
+    let mut attached = Attached::new(paths, opened, report.clone(), area, refused);
     match bring_up(root, &mut attached, options, plan) {
         Ok(()) => {
             if was_inaccessible {
@@ -137,23 +138,7 @@ fn unwrap(
         profile: options.kms_profile.clone(),
         grant_token: header.grant().map(|grant| grant.token.clone()),
     };
-    unwrap_volume_key(area, &request).map_err(|error| match error {
-        // The wrapped key is not of this KMS key and context: the header was edited, or is another volume's.
-        UnwrapError::Kms(answer) if answer.answer == kms_client::Answer::WrongCiphertext => CatalogError::NotOurs {
-            id: paths.id().clone(),
-            problem: format!(
-                "KMS does not recognise the wrapped key in its header for this volume and database ({answer})"
-            ),
-        }
-        .into(),
-        error @ (UnwrapError::OtherKmsKey { .. } | UnwrapError::NotAVolumeKey { .. }) => {
-            CatalogError::NotOurs { id: paths.id().clone(), problem: error.to_string() }.into()
-        }
-        source => {
-            let profile = options.kms_profile.as_deref();
-            CatalogError::unwrapping(paths.id(), source, header.kms_key(), profile, ATTACHER, header.grant()).into()
-        }
-    })
+    Ok(catalog::unwrap(paths.id(), area, &request, header.grant(), ATTACHER)?)
 }
 
 /// Says until when the volume can still come back.
@@ -169,7 +154,7 @@ fn still_revoked(header: &ReadHeader, paths: &VolumePaths, error: DaemonError) -
 /// Whoever attaches should know before it happens.
 fn warn_of_finality(attached: &Attached) {
     let id = attached.paths.id();
-    let (consequence, way_back) = match attached.header.superblock().revocation_policy {
+    let (consequence, way_back) = match attached.header().superblock().revocation_policy {
         RevocationPolicy::Recoverable { .. } => return,
         RevocationPolicy::Terminal => ("end it for good", "a backup that does not depend on it"),
         RevocationPolicy::Erase => ("destroy its keys", "a backup under another key"),

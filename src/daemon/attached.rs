@@ -1,7 +1,7 @@
 //! An attached volume and everything that hangs on it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use jiff::Timestamp;
 
@@ -13,6 +13,7 @@ use super::metrics::{Counters, exposition};
 use super::options::AttachOptions;
 use super::program::Program;
 use super::report::Report;
+use super::resize::Resizable;
 use super::snapshot::{Snapshots, Subject};
 use crate::catalog::{self, UnlockedHeader, VolumeGrant, VolumePaths};
 use crate::format::{FileSystemState, RevocationPolicy};
@@ -21,7 +22,7 @@ use crate::host::ancestors;
 use crate::host::loop_device::LoopDevice;
 use crate::revocation::events::VolumeState;
 use crate::revocation::{Probes, Revocation, Verification};
-use crate::secret::{ChangeDetectionKey, Protection};
+use crate::secret::{ChangeDetectionKey, LockedArea};
 use crate::store::{CacheMode, Store};
 use crate::volume::{Phase, Volume};
 
@@ -30,12 +31,14 @@ pub(super) struct Attached {
     pub(super) paths: VolumePaths,
     pub(super) volume: Arc<Volume>,
     pub(super) store: Arc<dyn Store>,
-    pub(super) header: UnlockedHeader,
+    /// Locked by whoever writes it, or erases it.
+    pub(super) header: Arc<Mutex<UnlockedHeader>>,
     pub(super) fuse: Option<FuseServer>,
     pub(super) device: Option<LoopDevice>,
     /// Where the file system is mounted.
     pub(super) dir: Option<PathBuf>,
-    pub(super) protection: Protection,
+    /// Where the keys lie.
+    pub(super) area: Arc<LockedArea>,
     pub(super) refused: Vec<String>,
     pub(super) report: Report,
     /// What it has on the host, once it serves.
@@ -65,6 +68,7 @@ pub(super) struct Shared {
     pub(super) dir: PathBuf,
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) subject: Subject,
+    pub(super) resizable: Arc<Resizable>,
     pub(super) exit_code: fn(&DaemonError) -> u8,
     policy: RevocationPolicy,
     /// One at a time.
@@ -79,7 +83,7 @@ impl Attached {
         paths: &VolumePaths,
         opened: Opened,
         report: Report,
-        protection: Protection,
+        area: Arc<LockedArea>,
         refused: Vec<String>,
     ) -> Self {
         let Opened { volume, store, header, change_detection } = opened;
@@ -87,13 +91,13 @@ impl Attached {
             paths: paths.clone(),
             volume,
             store,
-            header,
+            header: Arc::new(Mutex::new(header)),
             snapshots: Arc::default(),
             change_detection: Arc::new(change_detection),
             fuse: None,
             device: None,
             dir: None,
-            protection,
+            area,
             refused,
             report,
             footprint: Footprint::of(paths),
@@ -101,17 +105,23 @@ impl Attached {
         }
     }
 
+    pub(super) fn header(&self) -> MutexGuard<'_, UnlockedHeader> {
+        self.header.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Durable in both copies of the header on return.
-    pub(super) fn record_file_system(&mut self, state: FileSystemState) -> Result<(), DaemonError> {
-        self.header.update(|superblock| superblock.file_system = state).map_err(DaemonError::io("write the header"))?;
+    pub(super) fn record_file_system(&self, state: FileSystemState) -> Result<(), DaemonError> {
+        let updated = self.header().update(|superblock| superblock.file_system = state);
+        updated.map_err(DaemonError::io("write the header"))?;
         self.follow_header();
         Ok(())
     }
 
     /// What is known of changed chunks is of the header as it is now.
     pub(super) fn follow_header(&self) {
+        let header = self.header();
         if let Some(changes) = self.volume.changes()
-            && let Err(error) = changes.follow_header(self.header.superblock().sequence)
+            && let Err(error) = changes.follow_header(header.superblock().sequence)
         {
             tracing::warn!("the next snapshot of volume {} will read all of it: {error}", self.paths.id());
         }
@@ -130,15 +140,17 @@ impl Attached {
 
     pub(super) fn shared(&self, options: &AttachOptions, grant: Option<&VolumeGrant>) -> Arc<Shared> {
         let text = |path: &Path| path.display().to_string();
-        let superblock = self.header.superblock();
+        let resizable = Arc::new(Resizable::of(self, options.kms_profile.as_deref(), grant));
+        let header = self.header();
+        let superblock = header.superblock();
         Arc::new(Shared {
             exit_code: options.exit_code,
             snapshots: Arc::clone(&self.snapshots),
+            resizable,
             subject: Subject {
                 paths: self.paths.clone(),
                 database_id: superblock.database_id.clone(),
                 file_system: superblock.file_system,
-                size_bytes: superblock.geometry.size_bytes(),
                 dir: self.dir.clone(),
                 devices: self.device.iter().filter_map(|device| device.device_number().ok()).collect(),
                 kms_profile: options.kms_profile.clone(),
@@ -164,7 +176,7 @@ impl Attached {
                 verified_at: None,
                 unverified_s: 0,
                 last_kms_error: None,
-                key_memory: self.protection.to_string(),
+                key_memory: self.area.protection().to_string(),
                 cache: if self.volume.always_waits() { CacheMode::None } else { CacheMode::Writeback },
                 program: Some(Program::running()),
                 refused: self.refused.clone(),
@@ -176,7 +188,7 @@ impl Attached {
 
 impl Shared {
     pub(super) fn note_revocation(&self, revocation: &Revocation) {
-        *self.revocation.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(revocation.clone());
+        *self.revocation.lock().unwrap_or_else(PoisonError::into_inner) = Some(revocation.clone());
     }
 
     /// Reads the disk.
@@ -191,7 +203,7 @@ impl Shared {
         let mut status = self.status.clone();
         status.counters = Some(Counters { io: self.meter.counters(), probes: self.probes.counters() });
         {
-            let verification = self.verification.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let verification = self.verification.lock().unwrap_or_else(PoisonError::into_inner);
             status.verified_at = verification.verified_at;
             status.unverified_s = verification.unverified_s(Timestamp::now());
             status.last_kms_error.clone_from(&verification.last_error);
@@ -206,7 +218,7 @@ impl Shared {
             status.since = ended.at;
             status.cause = Some(ended.reason);
         }
-        if let Some(revocation) = &*self.revocation.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        if let Some(revocation) = &*self.revocation.lock().unwrap_or_else(PoisonError::into_inner) {
             status.cause = Some(revocation.cause.to_string());
             status.detail = Some(revocation.detail());
             status.state = match revocation.state(self.policy) {

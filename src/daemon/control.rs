@@ -51,6 +51,10 @@ pub enum Command {
     Detach {
         force: bool,
     },
+    /// Answered with [`Reply::Resizing`] until it ends, which it does also when the command is gone.
+    Resize {
+        size_bytes: u64,
+    },
     /// Answered with [`Reply::SnapshotProgress`] until it ends. The command stays connected, or it is given up; further lines from
     /// it are new credentials for the store, [`super::S3Order`].
     Snapshot(Box<SnapshotOrder>),
@@ -84,6 +88,15 @@ pub enum Reply {
     Failed {
         message: String,
     },
+    Resizing {
+        doing: String,
+    },
+    Resized(ResizeOutcome),
+    ResizeFailed {
+        message: String,
+        /// For the command.
+        exit_code: u8,
+    },
     SnapshotProgress(SnapshotProgress),
     SnapshotTaken {
         header: Box<SnapshotHeader>,
@@ -101,6 +114,25 @@ pub enum Reply {
         /// For the command.
         exit_code: u8,
     },
+}
+
+/// What became of a volume that was to have another size.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ResizeOutcome {
+    pub from_bytes: u64,
+    pub size_bytes: u64,
+    pub file_system: FileSystemOutcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileSystemOutcome {
+    Grown,
+    /// It has the volume's size already.
+    Unchanged,
+    /// It is not mounted.
+    AtNextAttach,
+    None,
 }
 
 /// How far a snapshot is.
@@ -218,7 +250,7 @@ impl Conversation {
             Command::Detach { .. } => Some(DETACH_DEADLINE),
             Command::Rewrap { .. } => Some(REWRAP_DEADLINE),
             // A part of the answer comes every PROGRESS_INTERVAL.
-            Command::Snapshot(_) => Some(STATUS_DEADLINE),
+            Command::Snapshot(_) | Command::Resize { .. } => Some(STATUS_DEADLINE),
         })?;
         stream.set_write_timeout(Some(STATUS_DEADLINE))?;
         let mut conversation = Self(BufReader::new(stream));

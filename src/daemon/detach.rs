@@ -94,7 +94,10 @@ impl Attached {
         }
         self.close_changes();
         let reason = "it is not attached".to_owned();
+        // Whoever writes the header is done by then, or finds that the volume has ended.
+        let writer = self.header();
         self.volume.end(Ended { phase: Phase::Detached, reason, at: Timestamp::now() });
+        drop(writer);
         forget_runtime_files(&self.paths);
         if let Some(companion) = self.companion.take() {
             companion.dismiss();

@@ -23,6 +23,13 @@ pub enum DaemonError {
     #[error("volume {id} is detached, but what was not synced before is lost: {reason}")]
     Lost { id: VolumeId, reason: String },
 
+    /// The volume is grown, and what shows it is not.
+    #[error(
+        "volume {id} has {size_bytes} bytes now, but its file system does not: {source}. Once that is mended, the same command \
+         finishes it, and so does the next attach"
+    )]
+    HalfGrown { id: VolumeId, size_bytes: u64, source: Box<DaemonError> },
+
     /// The key was revoked while the volume was served.
     #[error("{0}")]
     BecameTerminal(String),

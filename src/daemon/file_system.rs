@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::attached::Attached;
 use super::error::DaemonError;
 use super::options::AttachOptions;
-use super::readiness::report;
+use super::readiness::{report, warn};
 use crate::catalog::{CatalogError, MountRecord, Root, UnlockedHeader, VolumePaths};
 use crate::format::{FileSystemKind, FileSystemState};
 use crate::host::loop_device::LoopDevice;
 use crate::host::tools::Tool;
 use crate::host::{HostError, file_system, guard, mounts};
-use crate::volume::Volume;
+use crate::volume::{Scratch, Volume};
 
 /// chown(1) of one directory.
 const OWNER_DEADLINE: Duration = Duration::from_secs(30);
@@ -88,16 +88,49 @@ pub(super) fn bring_up(
             kind
         }
     };
+    let is_made = matches!(plan, FileSystemPlan::Make(_));
+    if !is_made && !file_system::grows_mounted(kind) {
+        grow_if_smaller(attached, kind, || file_system::grow_unmounted(kind, &device));
+    }
     report(&format!("mounting {kind} on {}", dir.display()));
     guard_dir(root, &attached.paths, dir)?;
     mounts::mount(&device, dir, kind, &[])?;
     attached.dir = Some(dir.to_owned());
+    if !is_made && file_system::grows_mounted(kind) {
+        grow_if_smaller(attached, kind, || file_system::grow(kind, &device, dir));
+    }
     if let Some(owner) = owner {
         change_owner(dir, owner)?;
     }
     // From now on the loop device ends with its last user, whatever becomes of this process.
     device.clear_on_last_close()?;
     Ok(())
+}
+
+/// After a resize that was interrupted or done while it was away, or of a snapshot of a smaller volume. It serves as it is, too:
+/// what goes wrong is said.
+fn grow_if_smaller(attached: &Attached, kind: FileSystemKind, grow: impl FnOnce() -> Result<bool, HostError>) {
+    let (id, volume) = (attached.paths.id(), &attached.volume);
+    if !is_smaller(volume, kind) {
+        return;
+    }
+    report(&format!("growing {kind} to the size of the volume"));
+    match grow() {
+        Ok(true) => tracing::info!("volume {id}: {kind} is grown to the size of the volume"),
+        Ok(false) => {}
+        Err(error) => warn(&format!(
+            "the {kind} on volume {id} is smaller than the volume, and is not grown: {error}. Once that is mended: `envol resize {id} {}`",
+            volume.size_bytes()
+        )),
+    }
+}
+
+/// Whether the file system on it, as its superblock has it in the store, is smaller than the volume. Of one that is mounted that may
+/// be out of date.
+pub(super) fn is_smaller(volume: &Volume, kind: FileSystemKind) -> bool {
+    let mut beginning = [0; file_system::SIZED_BY_BYTES];
+    let read = volume.read(0, &mut beginning, &mut Scratch::default());
+    read.is_ok() && file_system::size_bytes(kind, &beginning).is_some_and(|size| size < volume.size_bytes())
 }
 
 /// The bare directory beneath the mount: nobody may write into it while the volume is away.

@@ -2,7 +2,7 @@
 //! another one, for the new key.
 
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use kms_client::{Answer, Login};
@@ -14,7 +14,7 @@ use super::aws_source::AwsSource;
 use super::options::AttachOptions;
 use super::serve::Event;
 use super::terminal;
-use crate::catalog::{VolumeGrant, VolumePaths};
+use crate::catalog::{UnlockedHeader, VolumeGrant, VolumePaths};
 use crate::format::RevocationPolicy;
 use crate::revocation::{GuardianOptions, Heartbeat, KeyGuardian, Lease, Probes};
 use crate::store::Store;
@@ -76,6 +76,7 @@ impl Guard {
     pub(super) fn go_by(&mut self, grant: Option<VolumeGrant>) {
         let token = grant.as_ref().map(|grant| grant.token.clone());
         *self.shared.subject.grant_token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+        self.shared.resizable.go_by(grant.clone());
         self.grant = grant;
     }
 
@@ -84,7 +85,8 @@ impl Guard {
         if self.shared.revocation.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             return;
         }
-        let superblock = attached.header.superblock();
+        let header = attached.header();
+        let superblock = header.superblock();
         let report = attached.report.clone();
         let guardian = KeyGuardian {
             source: AwsSource {
@@ -106,6 +108,7 @@ impl Guard {
             grant: self.grant.clone(),
             shared: Arc::clone(&self.shared),
             store: Arc::downgrade(&attached.store),
+            header: Arc::downgrade(&attached.header),
             policy: superblock.revocation_policy,
             paths: attached.paths.clone(),
             events: self.events.clone(),
@@ -130,6 +133,8 @@ struct Watch {
     grant: Option<VolumeGrant>,
     shared: Arc<Shared>,
     store: Weak<dyn Store>,
+    /// Who writes it.
+    header: Weak<Mutex<UnlockedHeader>>,
     policy: RevocationPolicy,
     paths: VolumePaths,
     events: Sender<Event>,
@@ -144,7 +149,8 @@ impl Watch {
             revocation.answer.message = format!("{}: {}", grant.doubt(), revocation.answer.message);
         }
         let (volume, store) = (self.shared.volume.upgrade(), self.store.upgrade());
-        let cut_off = terminal::cut_off(revocation, self.policy, &self.shared, volume.as_deref(), store, &self.paths);
+        let image = store.zip(self.header.upgrade());
+        let cut_off = terminal::cut_off(revocation, self.policy, &self.shared, volume.as_deref(), image, &self.paths);
         let _ = self.events.send(Event::Revoked(Box::new(cut_off)));
     }
 }

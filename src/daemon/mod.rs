@@ -26,6 +26,7 @@ mod program;
 mod readiness;
 mod remains;
 mod report;
+mod resize;
 mod rewrap;
 mod serve;
 mod snapshot;
@@ -35,7 +36,9 @@ mod waiting;
 
 pub use attach::run;
 pub use companion::{is_companion, run_companion};
-pub use control::{Command, ControlError, Conversation, LiveStatus, Reply, SnapshotProgress, ask};
+pub use control::{
+    Command, ControlError, Conversation, FileSystemOutcome, LiveStatus, Reply, ResizeOutcome, SnapshotProgress, ask,
+};
 pub use error::DaemonError;
 pub use leftovers::{clear_leftovers, finish_interrupted};
 pub use metrics::{Counters, exposition};

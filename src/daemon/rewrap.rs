@@ -89,7 +89,7 @@ impl RewrapStep {
                 let message = format!("volume {} is not served any more: {}", attached.paths.id(), ended.reason);
                 Err(NotWritten::Untouched(CatalogError::Busy(message)))
             }
-            None => rewrap.apply(&mut attached.header).map_err(|error| match error {
+            None => rewrap.apply(&mut attached.header()).map_err(|error| match error {
                 CatalogError::Busy(_) => NotWritten::Untouched(error),
                 error => NotWritten::CutShort(error),
             }),
@@ -97,7 +97,7 @@ impl RewrapStep {
         if outcome.is_ok() {
             attached.follow_header();
             guard.go_by(rewrap.grant().cloned());
-            tracing::info!("volume {} is under {} now", attached.paths.id(), attached.header.superblock().kms_key);
+            tracing::info!("volume {} is under {} now", attached.paths.id(), attached.header().superblock().kms_key);
         }
         guard.watch(attached);
         // Whoever waits may be gone.

@@ -213,6 +213,9 @@ async fn try_answer(stream: UnixStream, shared: &Arc<Shared>, events: &Sender<Ev
             let _ = events.send(Event::Detach(DetachRequest { force, reply, written }));
             answered.await.unwrap_or_else(|_| failed("the volume ended otherwise meanwhile".to_owned()))
         }
+        Ok(Request { command: Command::Resize { size_bytes }, .. }) => {
+            super::resize::converse(shared, size_bytes, &mut writer).await?
+        }
         Ok(Request { command: Command::Snapshot(order), .. }) => {
             super::snapshot::converse(shared, *order, &mut reader, &mut writer).await?
         }

@@ -1,6 +1,6 @@
 //! The end that the owner of the key decides: from the guardian's verdict to an empty host.
 
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::attached::{Attached, Shared};
 use super::detach::forget_runtime_files;
 use super::error::DaemonError;
 use super::remains::Remains;
-use crate::catalog::{VolumePaths, erase_keys, revocation_record, write_lifecycle};
+use crate::catalog::{UnlockedHeader, VolumePaths, erase_keys, revocation_record, write_lifecycle};
 use crate::format::{Cause, RevocationPolicy};
 use crate::revocation::{Purge, Revocation, Step, Trust};
 use crate::store::Store;
@@ -17,6 +17,7 @@ use crate::volume::{Ended, Phase, Volume};
 /// What became of the volume, before anything on the host was touched.
 pub(super) struct CutOff {
     pub(super) revocation: Revocation,
+    policy: RevocationPolicy,
     pub(super) purge: Purge,
     pub(super) erased: bool,
 }
@@ -27,7 +28,7 @@ pub(super) fn cut_off(
     policy: RevocationPolicy,
     shared: &Shared,
     volume: Option<&Volume>,
-    store: Option<Arc<dyn Store>>,
+    image: Option<(Arc<dyn Store>, Arc<Mutex<UnlockedHeader>>)>,
     paths: &VolumePaths,
 ) -> CutOff {
     let mut purge = Purge::begin();
@@ -43,16 +44,19 @@ pub(super) fn cut_off(
         });
     }
     let mut erased = false;
-    if let Some(store) = store {
+    if let Some((store, header)) = image {
         purge.step(Step::RecordWritten, || {
             let (revocation, paths) = (revocation.clone(), paths.clone());
-            let written =
-                within(Step::RecordWritten.deadline(), move || write_record(&revocation, policy, &*store, &paths));
+            let written = within(Step::RecordWritten.deadline(), move || {
+                // Nobody may write the wrapped keys once more after they were erased.
+                let _writer = header.lock().unwrap_or_else(PoisonError::into_inner);
+                write_record(&revocation, policy, &*store, &paths)
+            });
             erased = written?;
             Ok(())
         });
     }
-    CutOff { revocation, purge, erased }
+    CutOff { revocation, policy, purge, erased }
 }
 
 /// A disk that does not answer must not hold up the rest. What was begun goes on beside it.
@@ -97,8 +101,7 @@ fn may_erase(revocation: &Revocation) -> bool {
 impl Attached {
     /// The rest. Returns how serving ended: what happened, to which volume, why, and what to do next.
     pub(super) fn purge(&mut self, cut_off: CutOff) -> DaemonError {
-        let CutOff { revocation, mut purge, erased } = cut_off;
-        let policy = self.header.superblock().revocation_policy;
+        let CutOff { revocation, policy, mut purge, erased } = cut_off;
         let mut remains = Remains::new(self.footprint.clone(), self.fuse.take());
         purge.take_away(&mut remains);
         self.device = None;

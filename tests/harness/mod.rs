@@ -382,6 +382,12 @@ impl Ran {
     }
 
     #[track_caller]
+    pub fn expect_stdout(self, part: &str) -> Self {
+        assert!(self.stdout.contains(part), "no {part:?} in: {}", self.stdout);
+        self
+    }
+
+    #[track_caller]
     pub fn expect_stderr(self, part: &str) -> Self {
         assert!(self.stderr.contains(part), "no {part:?} in: {}", self.stderr);
         self

@@ -73,7 +73,10 @@ fn take(
             | Reply::Detached
             | Reply::AnotherRoot { .. }
             | Reply::Rewrapped(_)
-            | Reply::RewrapFailed { .. } => {
+            | Reply::RewrapFailed { .. }
+            | Reply::Resizing { .. }
+            | Reply::Resized(_)
+            | Reply::ResizeFailed { .. } => {
                 return Err(CliError::new(ExitStatus::Unexpected, "the daemon answered another question"));
             }
         }

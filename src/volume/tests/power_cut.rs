@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::{BLOCK, MIB, TIB, volume_on};
 use crate::cipher::BLOCK_SIZE;
 use crate::format::Geometry;
-use crate::store::{MemoryStore, Store};
+use crate::store::{MemoryStore, Store, StoreError};
 use crate::volume::{Scratch, Volume};
 
 const OPERATIONS: usize = 2000;
@@ -88,6 +90,10 @@ impl Store for RecordingStore {
     fn punch(&self, offset: u64, len_bytes: u64) -> io::Result<()> {
         self.note(Entry::Punch { offset, len_bytes });
         self.inner.punch(offset, len_bytes)
+    }
+
+    fn grow(&self, _: &Path, _: u64, _: &[Range<u64>]) -> Result<(), StoreError> {
+        unreachable!("the run keeps its size")
     }
 
     fn read_header(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {

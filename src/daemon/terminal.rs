@@ -22,13 +22,16 @@ pub(super) struct CutOff {
     pub(super) erased: bool,
 }
 
+/// Where the record goes, and who writes the header beside it.
+type Image = (Arc<dyn Store>, Arc<Mutex<UnlockedHeader>>);
+
 /// Takes the keys away and has the image say so. By the task that heard the answer: nothing else comes between.
 pub(super) fn cut_off(
     revocation: Revocation,
     policy: RevocationPolicy,
     shared: &Shared,
     volume: Option<&Volume>,
-    image: Option<(Arc<dyn Store>, Arc<Mutex<UnlockedHeader>>)>,
+    image: Option<Image>,
     paths: &VolumePaths,
 ) -> CutOff {
     let mut purge = Purge::begin();

@@ -133,6 +133,7 @@ pub const SIZED_BY_BYTES: usize = 4096;
 /// How large a file system is by its superblock, in its first [`SIZED_BY_BYTES`]; of one that is mounted, it may have been so a
 /// while ago. `None`: that is not its superblock.
 #[must_use]
+#[expect(clippy::big_endian_bytes, reason = "xfs is big-endian")]
 pub fn size_bytes(kind: FileSystemKind, beginning: &[u8; SIZED_BY_BYTES]) -> Option<u64> {
     match kind {
         // Documentation/filesystems/ext4/super.rst

@@ -19,8 +19,10 @@ use crate::store::Store;
 const PAGE_BYTES: usize = 4096;
 const PAGE_WORDS: usize = PAGE_BYTES / 8;
 const PAGE_BITS: u64 = PAGE_BYTES as u64 * 8;
-const PAGES_PER_REGION: usize = MAP_LEN as usize / PAGE_BYTES;
-const MAX_REGIONS: usize = (MAX_SIZE / REGION_LEN) as usize;
+const PAGES_PER_REGION: usize = 8192;
+const MAX_REGIONS: usize = 64;
+
+const _: () = assert!((PAGES_PER_REGION * PAGE_BYTES) as u64 == MAP_LEN && MAX_REGIONS as u64 == MAX_SIZE / REGION_LEN);
 
 type Words = Box<[u64; PAGE_WORDS]>;
 

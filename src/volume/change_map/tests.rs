@@ -189,7 +189,7 @@ fn a_full_disk_is_an_error_and_no_signal() {
         map.mark(3);
         (grown.map_err(|error| error.kind()), map.chunk_count())
     });
-    let grown = grown.map_err(|error| error.kind());
+    let grown = grown.map_err(io::Error::kind);
     drop(small);
     rustix::mount::unmount(dir, rustix::mount::UnmountFlags::DETACH).unwrap();
     assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::StorageFull);

@@ -85,7 +85,7 @@ fn ten_snapshots_in_a_row_under_pgbench_each_recover() {
 /// The owner's no counts in the middle of a snapshot, frozen or not: nothing holds up the purge.
 #[test]
 fn a_revocation_in_the_middle_of_a_snapshot_purges_in_time() {
-    for how in [&["--bandwidth", "1MiB"][..], &["--bandwidth", "1MiB", "--freeze"]] {
+    for how in [&["--bandwidth", "256KiB"][..], &["--bandwidth", "256KiB", "--freeze"]] {
         let host = Host::new();
         let dir = host.directory("mnt");
         let volume = host.create(&["--size", "1GiB"]);

@@ -67,7 +67,9 @@ integrations() {
     for file in packaging/systemd/*.d/*; do
         [ ! -f "$file" ] || install -D --mode 644 "$file" "$tree/usr/share/doc/envol/examples/${file#packaging/}"
     done
-    [ ! -f packaging/mount.envol ] || install -D --mode 755 packaging/mount.envol "$tree/sbin/mount.envol"
+    install -D --mode 755 packaging/mount.envol "$tree/sbin/mount.envol"
+    mkdir -p "$tree/usr/share/man/man8"
+    gzip -9n <packaging/mount.envol.8 >"$tree/usr/share/man/man8/mount.envol.8.gz"
     for file in packaging/{grafana,prometheus}/*; do
         [ ! -f "$file" ] || install -D --mode 644 "$file" "$tree/usr/share/envol/${file#packaging/}"
     done

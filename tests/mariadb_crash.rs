@@ -4,19 +4,15 @@
 
 mod harness;
 
-use std::thread;
 use std::time::Duration;
 
 use harness::mariadb::MariaDb;
-use harness::witness::{ROWS, SUMS, TABLES, WRITERS, Witness};
+use harness::witness::{ROWS, SUMS, TABLES, Witness};
 use harness::{Host, soak_rounds, wait_until};
 
 const ROUNDS: usize = 3;
 
-/// Acknowledged in each round before the daemon is killed, so that every round has something to lose.
-const COMMITS_PER_ROUND: usize = 400;
-
-const LOAD_DEADLINE: Duration = Duration::from_secs(60);
+const END_DEADLINE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_killed_daemon_loses_nothing_that_mariadb_acknowledged() {
@@ -41,13 +37,8 @@ fn a_killed_daemon_loses_nothing_that_mariadb_acknowledged() {
 
     let witness = Witness::default();
     for round in 0..rounds {
-        let before = witness.count();
-        thread::scope(|scope| {
-            for writer in 0..WRITERS {
-                let (witness, mariadb) = (&witness, &mariadb);
-                scope.spawn(move || witness.write(mariadb.session("witness"), round, writer));
-            }
-            wait_until("enough commits", LOAD_DEADLINE, || witness.count() >= before + COMMITS_PER_ROUND);
+        let session = || mariadb.session("witness");
+        witness.load_until_killed(round, session, || {
             // While dirty pages are written back, every other time.
             if round % 2 == 1 {
                 mariadb.query("SET GLOBAL innodb_max_dirty_pages_pct = 0, GLOBAL innodb_max_dirty_pages_pct_lwm = 0");
@@ -60,7 +51,7 @@ fn a_killed_daemon_loses_nothing_that_mariadb_acknowledged() {
             host.envol(&["attach", &volume, dir_text]).expect_code(0);
         } else {
             host.envol(&["attach", &volume, dir_text, "--force"]).expect_code(0);
-            wait_until("the end of the database", LOAD_DEADLINE, || !mariadb.is_running());
+            wait_until("the end of the database", END_DEADLINE, || !mariadb.is_running());
         }
         mariadb.start();
         mariadb.check();

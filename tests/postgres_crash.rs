@@ -9,15 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use harness::postgres::Postgres;
-use harness::witness::{ROWS, SUMS, TABLES, WRITERS, Witness};
+use harness::witness::{ROWS, SUMS, TABLES, Witness};
 use harness::{Host, soak_rounds, wait_until};
 
 const ROUNDS: usize = 5;
 
-/// Acknowledged in each round before the daemon is killed, so that every round has something to lose.
-const COMMITS_PER_ROUND: usize = 400;
-
-const LOAD_DEADLINE: Duration = Duration::from_secs(60);
+const END_DEADLINE: Duration = Duration::from_secs(60);
 
 /// pgbench moves each delta in four tables at once.
 fn compare_pgbench(postgres: &Postgres) {
@@ -46,23 +43,19 @@ fn a_killed_daemon_loses_nothing_that_the_database_acknowledged() {
 
     let witness = Witness::default();
     for round in 0..rounds {
-        let before = witness.count();
         let mut pgbench = postgres.command("pgbench");
         // Without -n it would empty its history first.
         pgbench.args(["-n", "-c", "2", "-T", "600"]).stdout(Stdio::null()).stderr(Stdio::null());
         let mut pgbench = pgbench.spawn().unwrap();
         thread::scope(|scope| {
-            for writer in 0..WRITERS {
-                let (witness, postgres) = (&witness, &postgres);
-                scope.spawn(move || witness.write(postgres.client(), round, writer));
-            }
-            wait_until("enough commits", LOAD_DEADLINE, || witness.count() >= before + COMMITS_PER_ROUND);
-            // In the middle of a checkpoint, every other time: many pages are under way then.
-            if round % 2 == 1 {
-                scope.spawn(|| postgres.client().ask("CHECKPOINT; SELECT 1;"));
-            }
-            host.kill_daemon(&volume);
-            // The writers end with the first statement that fails.
+            let client = || postgres.client();
+            witness.load_until_killed(round, client, || {
+                // In the middle of a checkpoint, every other time: many pages are under way then.
+                if round % 2 == 1 {
+                    scope.spawn(|| postgres.client().ask("CHECKPOINT; SELECT 1;"));
+                }
+                host.kill_daemon(&volume);
+            });
         });
         pgbench.wait().unwrap();
 
@@ -72,7 +65,7 @@ fn a_killed_daemon_loses_nothing_that_the_database_acknowledged() {
             host.envol(&["attach", &volume, dir_text]).expect_code(0);
         } else {
             host.envol(&["attach", &volume, dir_text, "--force"]).expect_code(0);
-            wait_until("the end of the database", LOAD_DEADLINE, || !postgres.is_running());
+            wait_until("the end of the database", END_DEADLINE, || !postgres.is_running());
         }
         postgres.start();
         postgres.check();

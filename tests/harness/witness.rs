@@ -3,10 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
 use super::client::Client;
+use super::wait_until;
 
-pub const WRITERS: usize = 4;
+/// `account` has a row for each.
+const WRITERS: usize = 4;
+
+const COMMITS_PER_ROUND: usize = 400;
+
+const LOAD_DEADLINE: Duration = Duration::from_secs(60);
 
 /// For a database without these tables.
 pub const TABLES: [&str; 3] = [
@@ -34,12 +42,25 @@ pub struct Witness {
 }
 
 impl Witness {
-    pub fn count(&self) -> usize {
+    fn count(&self) -> usize {
         self.acknowledged.lock().expect("not poisoned").len()
     }
 
+    /// Writers at work, until enough was acknowledged in this round that there is something to lose; then `kill`, at which they end.
+    pub fn load_until_killed(&self, round: usize, client: impl Fn() -> Client + Sync, kill: impl FnOnce()) {
+        let before = self.count();
+        thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let client = &client;
+                scope.spawn(move || self.write(client(), round, writer));
+            }
+            wait_until("enough commits", LOAD_DEADLINE, || self.count() >= before + COMMITS_PER_ROUND);
+            kill();
+        });
+    }
+
     /// Writes until the connection breaks.
-    pub fn write(&self, mut client: Client, round: usize, writer: usize) {
+    fn write(&self, mut client: Client, round: usize, writer: usize) {
         for number in round * 1_000_000.. {
             let entry = Entry { writer, number, amount: number.wrapping_mul(2_654_435_761) % 10_007 };
             let transaction = format!(

@@ -36,7 +36,6 @@ need_rust
 
 # What is committed last says when, so that the same commit makes the same package.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
-export SOURCE_DATE_EPOCH
 
 # What the package of this version holds, into $tree.
 fill() {
@@ -109,6 +108,8 @@ work=${CARGO_TARGET_DIR:-$envol_repo/target}/package
 tree=$work/tree
 architecture=$(dpkg --print-architecture)
 cargo build --profile "$profile" --locked --package envol --package envol-manual
+# Not before: C libraries among the crates would be built anew after each commit.
+export SOURCE_DATE_EPOCH
 version=$("$target/envol" --version | cut -d ' ' -f 2)
 mkdir -p "$work"
 rm -f "$work"/*.deb

@@ -107,6 +107,7 @@ for _ in {1..20}; do
     (exec 4<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
 done
 mapfile -t kms < <(inside envol kms init --listen "127.0.0.1:$port" | sed "s/^export //; s/'//g")
+touch "$work/kms.log"
 envol kms serve 2>"$work/kms.log" &
 until_true 10 grep -q "listens on" "$work/kms.log" || fail "the local KMS does not start: $(tail -n 1 "$work/kms.log")"
 aws_kms() {

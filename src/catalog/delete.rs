@@ -7,6 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use super::binding::Binding;
 use super::error::CatalogError;
 use super::grant::StandingGrant;
+use super::image::is_attached;
 use super::mount_record::MountRecord;
 use super::paths::{Root, VolumePaths, sync_dir};
 use super::peek::peek;
@@ -30,10 +31,7 @@ pub fn delete(root: &Root, paths: &VolumePaths) -> Result<Vec<StandingGrant>, Ca
             check_ours(paths)?;
             wipe_header(&store).map_err(CatalogError::io("wipe the header in", &backing))?;
         }
-        Err(StoreError::Busy { .. }) => {
-            let id = paths.id();
-            return Err(CatalogError::Busy(format!("volume {id} is attached; `envol detach {id}` first")));
-        }
+        Err(StoreError::Busy { .. }) => return Err(is_attached(paths)),
         // Its image is gone: there is nothing left to wipe.
         Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),

@@ -136,6 +136,10 @@ fn read_copy(store: &dyn Store, offset: u64, len: usize) -> Vec<u8> {
 }
 
 impl ReadHeader {
+    pub fn id(&self) -> &VolumeId {
+        &self.id
+    }
+
     pub fn kms_key(&self) -> &KmsKeyArn {
         self.headers.newest().kms_key()
     }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::binding::{Binding, BoundKey};
 use super::error::CatalogError;
 use super::header::terminal;
+use super::image::open_unattached;
 use super::lifecycle::{Standing, standing};
 use super::paths::{VolumePaths, sync_dir};
 use super::peek::peek;
@@ -20,7 +21,7 @@ use crate::format::{
     BLOCKS_PER_REGION, Damage, FileSystemState, Geometry, HEADER_LEN, HeaderBackup, HeaderCopy, LIFECYCLE_BLOCK_LEN,
     LifecycleRecord, MAP_LEN, SUPERBLOCK_LEN, Superblock, UnverifiedSuperblock,
 };
-use crate::store::{FileStore, Store, StoreError};
+use crate::store::Store;
 
 /// How much of a map is read with one call.
 const MAP_STEP: u64 = 256 << 10;
@@ -102,13 +103,7 @@ pub fn restore_header(
         return Err(not_ours(format!("this is a backup of the header of volume {}", header.volume_id)));
     }
     let image = paths.backing();
-    let store = FileStore::open(&image).map_err(|error| match error {
-        StoreError::Busy { .. } => {
-            let id = paths.id();
-            CatalogError::Busy(format!("volume {id} is attached; `envol detach {id}` first"))
-        }
-        error => error.into(),
-    })?;
+    let store = open_unattached(paths)?;
     let len_bytes = store.len_bytes().map_err(CatalogError::io("find the length of", &image))?;
     let needed = header.geometry.image_len_bytes();
     if len_bytes < needed {

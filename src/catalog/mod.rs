@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 
 mod binding;
+mod changes;
 mod check;
 mod create;
 mod delete;
@@ -12,6 +13,7 @@ mod error;
 mod grant;
 mod header;
 mod header_backup;
+mod image;
 mod last_snapshot;
 mod lifecycle;
 mod listing;
@@ -28,6 +30,7 @@ mod unwrapping;
 mod uploader;
 mod wrapping;
 
+pub use changes::open_changes;
 pub use check::{CheckReport, check};
 pub use create::{CreateRequest, create};
 pub use delete::delete;

@@ -3,15 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
+use super::changes::open_changes;
 use super::error::CatalogError;
-use super::header::{ReadHeader, UnlockedHeader, read_header};
+use super::header::read_header;
+use super::image::open_unattached;
 use super::paths::VolumePaths;
-use super::unwrapping::unwrap;
 use crate::format::{Geometry, Growth, VolumeId};
-use crate::host;
-use crate::secret::{LockedArea, UnwrapRequest};
-use crate::store::{FileStore, Store, StoreError};
-use crate::volume::{CHUNK_SIZE, ChangeMap};
+use crate::secret::LockedArea;
+use crate::store::Store;
+use crate::volume::{ChangeMap, chunk_count};
 
 const RESIZER: &str = "whoever runs `envol resize`";
 
@@ -49,13 +49,7 @@ pub fn resize(
     warn: impl FnOnce(&str),
 ) -> Result<Resized, CatalogError> {
     let id = paths.id();
-    let store: Arc<dyn Store> = match FileStore::open(&paths.backing()) {
-        Ok(store) => Arc::new(store),
-        Err(StoreError::Busy { .. }) => {
-            return Err(CatalogError::Busy(format!("volume {id} is in use by another process: its image is locked")));
-        }
-        Err(error) => return Err(CatalogError::NotOurs { id: id.clone(), problem: error.to_string() }),
-    };
+    let store: Arc<dyn Store> = Arc::new(open_unattached(paths)?);
     let header = read_header(&*store, paths)?;
     if let Some(until) = header.recoverable_until() {
         return Err(CatalogError::Recoverable { id: id.clone(), until });
@@ -65,7 +59,9 @@ pub fn resize(
     if growth_of(id, from, size_bytes)?.is_none() {
         return Ok(Resized { from, to: from });
     }
-    let mut header = unlock(id, header, &store, kms_profile, warn)?;
+    let volume_key = header.unwrap(&LockedArea::new()?, kms_profile, RESIZER)?;
+    let mut header = header.unlock(volume_key.header_mac_key()?, Arc::clone(&store), warn)?;
+    drop(volume_key);
     let from = header.geometry();
     let Some(growth) = growth_of(id, from, size_bytes)? else {
         return Ok(Resized { from, to: from });
@@ -90,31 +86,9 @@ pub fn extend_image(store: &dyn Store, paths: &VolumePaths, growth: Growth) -> R
     Ok(store.grow(&paths.backing(), growth.to().image_len_bytes(), &maps)?)
 }
 
-fn unlock(
-    id: &VolumeId,
-    header: ReadHeader,
-    store: &Arc<dyn Store>,
-    kms_profile: Option<&str>,
-    warn: impl FnOnce(&str),
-) -> Result<UnlockedHeader, CatalogError> {
-    let request = UnwrapRequest {
-        kms_key: header.kms_key().clone(),
-        wrapped: header.wrapped_volume_key().clone(),
-        context: header.encryption_context(),
-        profile: kms_profile.map(str::to_owned),
-        grant_token: header.grant().map(|grant| grant.token.clone()),
-    };
-    let volume_key = unwrap(id, &LockedArea::new()?, &request, header.grant(), RESIZER)?;
-    header.unlock(volume_key.header_mac_key()?, Arc::clone(store), warn)
-}
-
 /// The changes that are known stay known.
 fn reserve(paths: &VolumePaths, growth: Growth, header_sequence: u64) -> io::Result<ChangeMap> {
-    let changes = ChangeMap::open(&paths.changes(), chunk_count(growth.from()), header_sequence, host::boot_id()?)?;
+    let changes = open_changes(paths, growth.from(), header_sequence)?;
     changes.reserve(chunk_count(growth.to()))?;
     Ok(changes)
-}
-
-fn chunk_count(geometry: Geometry) -> u64 {
-    geometry.size_bytes().div_ceil(CHUNK_SIZE as u64)
 }

@@ -11,16 +11,17 @@ use serde::{Deserialize, Serialize};
 
 use super::asynchronously;
 use super::binding::{Binding, BoundKey};
+use super::changes::open_changes;
 use super::error::{CatalogError, REWRAPPER};
 use super::header::{UnlockedHeader, read_header};
+use super::image::open_unattached;
 use super::paths::VolumePaths;
 use super::peek::peek;
+use super::unwrapping::unwrap;
 use super::wrapping::{WrappedKeys, rewrap_keys};
 use crate::format::{Headers, Superblock};
-use crate::host;
-use crate::secret::{HeaderMacKey, LockedArea, UnwrapRequest, unwrap_volume_key};
-use crate::store::{FileStore, Store, StoreError};
-use crate::volume::{CHUNK_SIZE, ChangeMap};
+use crate::secret::{HeaderMacKey, LockedArea, UnwrapRequest};
+use crate::store::Store;
 
 /// What became of it; the names are those of the control socket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,10 +55,7 @@ pub fn rewrap(
     profile: Option<&str>,
     warn: impl FnOnce(&str),
 ) -> Result<Rewrapped, CatalogError> {
-    let store: Arc<dyn Store> = Arc::new(FileStore::open(&paths.backing()).map_err(|error| match error {
-        StoreError::Busy { .. } => CatalogError::Busy(format!("volume {} is in use by another process", paths.id())),
-        error => error.into(),
-    })?);
+    let store: Arc<dyn Store> = Arc::new(open_unattached(paths)?);
     let header = read_header(&*store, paths)?;
     if let Some(until) = header.recoverable_until() {
         return Err(CatalogError::Recoverable { id: paths.id().clone(), until });
@@ -162,8 +160,7 @@ impl Rewrap {
             profile: self.profile.clone(),
             grant_token: token.clone(),
         };
-        let refused = |error| CatalogError::unwrapping(id, error, kms_key, profile, REWRAPPER, grant);
-        let unwrapped = unwrap_volume_key(&LockedArea::new()?, &request).map_err(refused)?;
+        let unwrapped = unwrap(id, &LockedArea::new()?, &request, grant, REWRAPPER)?;
         let mac_key = unwrapped.header_mac_key()?;
         drop(unwrapped);
         let verified = self.headers.clone().verify(|covered, mac| mac_key.verify(&[covered], mac));
@@ -250,9 +247,7 @@ fn follow_header(paths: &VolumePaths, before: u64, now: &Superblock) {
     if !path.exists() {
         return;
     }
-    let chunk_count = now.geometry.size_bytes().div_ceil(CHUNK_SIZE as u64);
-    let followed = host::boot_id()
-        .and_then(|boot_id| ChangeMap::open(&path, chunk_count, before, boot_id))
+    let followed = open_changes(paths, now.geometry, before)
         .and_then(|changes| changes.follow_header(now.sequence).and_then(|()| changes.close()));
     if let Err(error) = followed {
         tracing::warn!("the next snapshot of volume {} will read all of it: {}: {error}", paths.id(), path.display());

@@ -6,6 +6,7 @@ use kms_client::Answer;
 
 use super::error::CatalogError;
 use super::grant::VolumeGrant;
+use super::header::ReadHeader;
 use crate::format::VolumeId;
 use crate::secret::{LockedArea, UnwrapError, UnwrapRequest, VolumeKey, unwrap_volume_key};
 
@@ -26,4 +27,23 @@ pub fn unwrap(
         error @ (UnwrapError::OtherKmsKey { .. } | UnwrapError::NotAVolumeKey { .. }) => not_ours(error.to_string()),
         source => CatalogError::unwrapping(id, source, &request.kms_key, request.profile.as_deref(), person, grant),
     })
+}
+
+impl ReadHeader {
+    /// The volume key, as `profile` or the caller may unwrap it, by the grant if there is one.
+    pub fn unwrap(
+        &self,
+        area: &Arc<LockedArea>,
+        profile: Option<&str>,
+        person: &str,
+    ) -> Result<VolumeKey, CatalogError> {
+        let request = UnwrapRequest {
+            kms_key: self.kms_key().clone(),
+            wrapped: self.wrapped_volume_key().clone(),
+            context: self.encryption_context(),
+            profile: profile.map(str::to_owned),
+            grant_token: self.grant().map(|grant| grant.token.clone()),
+        };
+        unwrap(self.id(), area, &request, self.grant(), person)
+    }
 }

@@ -14,16 +14,16 @@ use super::report::Report;
 use super::serve::serve;
 use super::{hardening, kms_wait, leftovers, metrics};
 use crate::catalog::{
-    self, ATTACHER, CatalogError, LastSnapshot, ReadHeader, Root, UnlockedHeader, VolumePaths, read_header,
+    ATTACHER, CatalogError, LastSnapshot, ReadHeader, Root, UnlockedHeader, VolumePaths, open_changes, read_header,
     read_revoked,
 };
 use crate::format::RevocationPolicy;
 use crate::fuse;
-use crate::host::{self, HostError};
+use crate::host::HostError;
 use crate::revocation::events::RecordedBy;
-use crate::secret::{LockedArea, UnwrapRequest, VolumeKey};
+use crate::secret::{LockedArea, VolumeKey};
 use crate::store::{CacheMode, Store, StoreError};
-use crate::volume::{ChangeMap, Volume, VolumeKeys};
+use crate::volume::{Volume, VolumeKeys};
 
 /// Attaches the volume and serves it until it is detached or terminal.
 pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Result<(), DaemonError> {
@@ -98,7 +98,9 @@ fn find(root: &Root, paths: &VolumePaths, options: &AttachOptions, is_first: boo
         report("asking KMS for the volume key");
     }
     let area = LockedArea::new().map_err(CatalogError::from)?;
-    let volume_key = unwrap(&area, &header, paths, options).map_err(|error| still_revoked(&header, paths, error))?;
+    let volume_key = header
+        .unwrap(&area, options.kms_profile.as_deref(), ATTACHER)
+        .map_err(|error| still_revoked(&header, paths, error.into()))?;
     Ok(Found { store, header, area, volume_key })
 }
 
@@ -123,22 +125,6 @@ fn open_store(root: &Root, paths: &VolumePaths, cache: Option<CacheMode>) -> Res
         }
         Err(error) => Err(CatalogError::NotOurs { id, problem: error.to_string() }.into()),
     }
-}
-
-fn unwrap(
-    area: &Arc<LockedArea>,
-    header: &ReadHeader,
-    paths: &VolumePaths,
-    options: &AttachOptions,
-) -> Result<VolumeKey, DaemonError> {
-    let request = UnwrapRequest {
-        kms_key: header.kms_key().clone(),
-        wrapped: header.wrapped_volume_key().clone(),
-        context: header.encryption_context(),
-        profile: options.kms_profile.clone(),
-        grant_token: header.grant().map(|grant| grant.token.clone()),
-    };
-    Ok(catalog::unwrap(paths.id(), area, &request, header.grant(), ATTACHER)?)
 }
 
 /// Says until when the volume can still come back.
@@ -175,8 +161,7 @@ fn open_volume(header: &UnlockedHeader, key: &VolumeKey, store: Arc<dyn Store>) 
 /// Its changes are believed only if nobody else has attached the image since: each attach leaves its mark in the header.
 fn with_changes(volume: Volume, header: &mut UnlockedHeader, paths: &VolumePaths) -> Result<Volume, DaemonError> {
     let known = header.superblock().sequence;
-    let opened =
-        host::boot_id().and_then(|boot_id| ChangeMap::open(&paths.changes(), volume.chunk_count(), known, boot_id));
+    let opened = open_changes(paths, header.geometry(), known);
     header.update(|_| {}).map_err(DaemonError::io("write the header"))?;
     let opened = opened.and_then(|changes| changes.follow_header(header.superblock().sequence).map(|()| changes));
     match opened {

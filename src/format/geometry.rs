@@ -17,6 +17,9 @@ pub const MAP_LEN: u64 = BLOCKS_PER_REGION / 8;
 pub const MIN_SIZE: u64 = 16 << 20;
 /// As large as EBS volumes become.
 pub const MAX_SIZE: u64 = 64 << 40;
+/// Of the largest volume.
+pub const MAX_REGIONS: usize = 64;
+const _: () = assert!(MAX_REGIONS as u64 == MAX_SIZE / REGION_LEN);
 
 const REGION_STRIDE: u64 = MAP_LEN + REGION_LEN;
 

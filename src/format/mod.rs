@@ -20,8 +20,8 @@ pub use damage::Damage;
 pub use database_id::{DatabaseId, DatabaseName, InvalidDatabaseName};
 pub use file_system::{FileSystemKind, FileSystemState, UnknownFileSystem};
 pub use geometry::{
-    BLOCK_SIZE, BLOCKS_PER_REGION, Geometry, Growth, HEADER_LEN, InvalidSize, MAP_LEN, MAX_SIZE, MIN_SIZE, MapBit,
-    REGION_LEN, map_page_offset,
+    BLOCK_SIZE, BLOCKS_PER_REGION, Geometry, Growth, HEADER_LEN, InvalidSize, MAP_LEN, MAX_REGIONS, MAX_SIZE, MIN_SIZE,
+    MapBit, REGION_LEN, map_page_offset,
 };
 pub use header_backup::HeaderBackup;
 pub use headers::{HeaderCopy, HeaderError, Headers, Repair, VerifiedHeader};

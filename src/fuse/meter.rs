@@ -6,10 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{AtomicHistogram, Histogram, Sharded};
-use crate::volume::{BLOCK_SIZE_BYTES, REGION_BYTES, VolumeError};
-
-/// A volume of 64 TiB, the largest, has so many.
-const MAX_REGIONS: usize = 64;
+use crate::volume::{BLOCK_SIZE_BYTES, MAX_REGIONS, REGION_BYTES, VolumeError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestKind {

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::BLOCKS_PER_CHUNK;
 use super::written::{CAPACITY, Written};
-use crate::format::{MAP_LEN, MAX_SIZE, REGION_LEN, map_page_offset};
+use crate::format::{MAP_LEN, MAX_REGIONS, map_page_offset};
 use crate::store::Store;
 
 /// The unit in which the map is read and written.
@@ -20,9 +20,8 @@ const PAGE_BYTES: usize = 4096;
 const PAGE_WORDS: usize = PAGE_BYTES / 8;
 const PAGE_BITS: u64 = PAGE_BYTES as u64 * 8;
 const PAGES_PER_REGION: usize = 8192;
-const MAX_REGIONS: usize = 64;
 
-const _: () = assert!((PAGES_PER_REGION * PAGE_BYTES) as u64 == MAP_LEN && MAX_REGIONS as u64 == MAX_SIZE / REGION_LEN);
+const _: () = assert!((PAGES_PER_REGION * PAGE_BYTES) as u64 == MAP_LEN);
 
 type Words = Box<[u64; PAGE_WORDS]>;
 

@@ -46,7 +46,8 @@ impl Volume {
     }
 }
 
-pub(super) fn chunk_count(geometry: Geometry) -> u64 {
+/// The last one may be short.
+pub fn chunk_count(geometry: Geometry) -> u64 {
     geometry.block_count().div_ceil(BLOCKS_PER_CHUNK)
 }
 

@@ -20,6 +20,7 @@ pub use change_map::ChangeMap;
 pub use chunk::{BLOCKS_PER_CHUNK, CHUNK_SIZE, written_bytes};
 pub use epoch::BeforeChunkWrite;
 pub use error::VolumeError;
+pub use grow::chunk_count;
 pub use scratch::{Aligned, Scratch};
 pub use state::{Ended, Phase, VolumeKeys};
 
@@ -36,8 +37,9 @@ use state::StateLock;
 /// The unit of encryption.
 pub const BLOCK_SIZE_BYTES: u64 = crate::cipher::BLOCK_SIZE as u64;
 
-/// What is encrypted under one key.
-pub const REGION_BYTES: u64 = crate::format::BLOCKS_PER_REGION * BLOCK_SIZE_BYTES;
+/// What is encrypted under one key, and how many such there are at most.
+pub const REGION_BYTES: u64 = crate::format::REGION_LEN;
+pub use crate::format::MAX_REGIONS;
 
 /// One attached volume: what the front-end reads and writes, and what revocation ends.
 ///

@@ -55,16 +55,21 @@ fn resize_ext4(host: &Host, volume: &str, dir: &Path, size: &str) {
 
 /// What the programs of the file system itself say of it, on a loop device over the image.
 fn check_file_system(host: &Host, volume: &str, kind: &str) {
+    on_a_loop_device(host, volume, |device| {
+        let checked = match kind {
+            "ext4" => Command::new("e2fsck").args(["-f", "-n", device]).output(),
+            _ => Command::new("xfs_repair").args(["-n", "-P", device]).output(),
+        };
+        ran(&checked.unwrap()).expect_code(0);
+    });
+}
+
+/// Over the image of a volume that is detached before and after.
+fn on_a_loop_device(host: &Host, volume: &str, look: impl FnOnce(&str)) {
     host.envol(&["attach", volume, "--raw"]).expect_code(0);
-    let device = Command::new("losetup").args(["--find", "--show", "--read-only"]).arg(host.image(volume)).output();
-    let device = ran(&device.unwrap()).expect_code(0).stdout.trim().to_owned();
-    let checked = match kind {
-        "ext4" => Command::new("e2fsck").args(["-f", "-n", &device]).output(),
-        _ => Command::new("xfs_repair").args(["-n", "-P", &device]).output(),
-    };
-    let detached = Command::new("losetup").args(["--detach", &device]).status().unwrap();
-    ran(&checked.unwrap()).expect_code(0);
-    assert!(detached.success());
+    let device = Loop::over(&host.image(volume));
+    look(&device.0);
+    drop(device);
     host.envol(&["detach", volume]).expect_code(0);
 }
 
@@ -326,7 +331,15 @@ fn a_block_device_has_to_be_large_enough_first() {
     host.envol(&["delete", &volume, "--yes"]).expect_code(0);
 }
 
+/// A loop device.
 struct Loop(String);
+
+impl Loop {
+    fn over(file: &Path) -> Self {
+        let made = Command::new("losetup").args(["--find", "--show"]).arg(file).output().unwrap();
+        Self(ran(&made).expect_code(0).stdout.trim().to_owned())
+    }
+}
 
 impl Drop for Loop {
     fn drop(&mut self) {
@@ -401,6 +414,66 @@ fn a_daemon_that_is_killed_in_the_middle_leaves_the_old_size_or_the_new_one() {
     }
     host.envol(&["detach", &volume]).expect_code(0);
     check_file_system(&host, &volume, "xfs");
+}
+
+/// xfs writes its other superblocks last; xfs_repair takes the size that most of them say.
+#[test]
+fn a_crash_in_the_middle_of_a_growth_leaves_no_superblock_of_the_old_size() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "1GiB"]);
+    let dir = host.directory("mnt");
+    attach(&host, &volume, &dir, &["--fs", "xfs"]);
+    host.envol(&["resize", &volume, "8GiB"]).expect_code(0);
+    host.envol(&["detach", &volume]).expect_code(0);
+    check_file_system(&host, &volume, "xfs");
+    for cut_at in [1, 31] {
+        on_a_loop_device(&host, &volume, |device| {
+            for group in cut_at..32 {
+                let old_size = ["-x", "-c", &format!("sb {group}"), "-c", "write -d dblocks 262144"].map(str::to_owned);
+                ran(&Command::new("xfs_db").args(old_size).arg(device).output().unwrap()).expect_code(0);
+            }
+            // The control.
+            let found = Command::new("xfs_repair").args(["-n", device]).output().unwrap();
+            assert!(!found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+        });
+        attach(&host, &volume, &dir, &[]);
+        host.envol(&["detach", &volume]).expect_code(0);
+        check_file_system(&host, &volume, "xfs");
+    }
+}
+
+/// The kernel drops what it hears of an image's size while reads and writes of it end.
+#[test]
+fn a_volume_that_is_never_at_rest_grows() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "1GiB"]);
+    let dir = host.directory("mnt");
+    attach(&host, &volume, &dir, &["--fs", "xfs"]);
+    let file = dir.join("load");
+    let mut load = Command::new("fio");
+    load.args("--name=load --size=64m --rw=randrw --bs=4k --ioengine=libaio --iodepth=32 --direct=1".split(' '));
+    load.args(["--time_based", "--runtime=3600", "--filename", file.to_str().unwrap()]);
+    let mut load = Load(load.stdout(Stdio::null()).spawn().unwrap());
+    let requests = || host.status(&volume)["io"]["write"]["requests"].as_u64().unwrap();
+    for size in 2..=20 {
+        let before = requests();
+        wait_until("the load", DEADLINE, || requests() > before + 1000);
+        assert_eq!(host.json(&["resize", &volume, &format!("{size}GiB")])["file_system"], "grown");
+        assert!(room_at(&dir) > size * GIB / 10 * 9);
+    }
+    assert!(load.0.try_wait().unwrap().is_none(), "it was under load through all of it");
+    drop(load);
+    host.envol(&["detach", &volume]).expect_code(0);
+    check_file_system(&host, &volume, "xfs");
+}
+
+struct Load(Child);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM);
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

@@ -125,12 +125,18 @@ fn grow_if_smaller(attached: &Attached, kind: FileSystemKind, grow: impl FnOnce(
     }
 }
 
-/// Whether the file system on it, as its superblock has it in the store, is smaller than the volume. Of one that is mounted that may
-/// be out of date.
+/// Whether the file system on it, as its superblocks have it in the store, is smaller than the volume, or is not grown to the end. Of
+/// one that is mounted that may be out of date.
 pub(super) fn is_smaller(volume: &Volume, kind: FileSystemKind) -> bool {
-    let mut beginning = [0; file_system::SIZED_BY_BYTES];
-    let read = volume.read(0, &mut beginning, &mut Scratch::default());
-    read.is_ok() && file_system::size_bytes(kind, &beginning).is_some_and(|size| size < volume.size_bytes())
+    let mut scratch = Scratch::default();
+    let mut superblock = |offset| {
+        let mut read = [0; file_system::SIZED_BY_BYTES];
+        volume.read(offset, &mut read, &mut scratch).is_ok().then_some(read)
+    };
+    let Some(first) = superblock(0) else { return false };
+    let Some(size_bytes) = file_system::size_bytes(kind, &first) else { return false };
+    let mut others = file_system::last_to_be_resized(kind, &first).into_iter().filter_map(superblock);
+    size_bytes < volume.size_bytes() || others.any(|other| file_system::size_bytes(kind, &other) != Some(size_bytes))
 }
 
 /// The bare directory beneath the mount: nobody may write into it while the volume is away.

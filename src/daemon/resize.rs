@@ -21,9 +21,8 @@ use crate::catalog::{
     ATTACHER, CatalogError, UnlockedHeader, VolumeGrant, VolumePaths, extend_image, growth_of, unwrap,
 };
 use crate::format::{FileSystemKind, FileSystemState, Growth};
-use crate::fuse::SizeNotice;
-use crate::host::file_system;
 use crate::host::loop_device::LoopDevice;
+use crate::host::{file_system, image_size};
 use crate::secret::{LockedArea, UnwrapRequest};
 use crate::store::Store;
 use crate::volume::{Volume, VolumeKeys};
@@ -40,7 +39,6 @@ pub(super) struct Resizable {
     kms_profile: Option<String>,
     /// Another one after a rewrap.
     grant: Mutex<Option<VolumeGrant>>,
-    notice: Option<SizeNotice>,
     device: Option<LoopDevice>,
     /// What is mounted, and where.
     mounted: Option<(FileSystemKind, PathBuf)>,
@@ -64,7 +62,6 @@ impl Resizable {
             area: Arc::clone(&attached.area),
             kms_profile: kms_profile.map(str::to_owned),
             grant: Mutex::new(grant.cloned()),
-            notice: attached.fuse.as_ref().map(crate::fuse::FuseServer::size_notice),
             device: attached.device.clone(),
             mounted,
             file_system,
@@ -212,11 +209,9 @@ impl Turn {
         size_bytes: u64,
         to_grow: Option<&(FileSystemKind, PathBuf)>,
     ) -> Result<FileSystemOutcome, DaemonError> {
-        let Resizable { notice, device, mounted, file_system, .. } = &*self.0;
+        let Resizable { paths, device, mounted, file_system, .. } = &*self.0;
         self.doing("showing the new size");
-        if let Some(notice) = notice {
-            notice.tell().map_err(DaemonError::io("tell the kernel of the new size"))?;
-        }
+        image_size::refresh(&paths.image())?;
         if let Some(device) = device {
             device.follow_size(size_bytes)?;
         }

@@ -7,7 +7,7 @@ use fuser::{FileAttr, FileType, INodeNo};
 pub(super) const DIRECTORY: INodeNo = INodeNo::ROOT;
 pub(super) const IMAGE: INodeNo = INodeNo(2);
 
-/// Nothing about the two inodes ever changes while they are mounted, but for the image's size: of that the kernel is told.
+/// Nothing about the two inodes ever changes while they are mounted, but for the image's size, which the kernel is then made to take anew.
 pub(super) const TTL: Duration = Duration::from_secs(86_400);
 
 pub(super) struct Attributes {

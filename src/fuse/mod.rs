@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fuser::{Config, Notifier, Session, SessionACL};
+use fuser::{Config, Session, SessionACL};
 
 use front_end::FrontEnd;
 
@@ -37,23 +37,6 @@ const WAITING_RECEIVERS: usize = 16;
 pub struct FuseServer {
     workers: JoinHandle<io::Result<()>>,
     meter: Arc<Meter>,
-    notifier: Notifier,
-}
-
-/// The way to tell the kernel that the image has another size.
-#[derive(Clone)]
-pub struct SizeNotice(Notifier);
-
-impl SizeNotice {
-    /// Whoever looks at the image's size from now on asks the front-end for it. The kernel drops what it knew and asks nothing back,
-    /// so this waits for nobody.
-    ///
-    /// # Errors
-    /// The connection is gone.
-    pub fn tell(&self) -> io::Result<()> {
-        // Before offset 0: no data is dropped, and none is looked for.
-        self.0.inval_inode(attributes::IMAGE, -1, 0)
-    }
 }
 
 /// Mounts `image` at `mount_point` (an empty directory) and serves it from threads of its own.
@@ -70,16 +53,11 @@ pub fn serve(image: Arc<impl Image>, mount_point: &Path, source: &str) -> io::Re
     let meter = Arc::<Meter>::default();
     let front_end = FrontEnd::new(image, Arc::clone(&meter), receivers)?;
     let session = Session::from_fd(front_end, device, SessionACL::Owner, config)?;
-    let notifier = session.notifier();
     let workers = std::thread::Builder::new().name("fuse".to_owned()).spawn(move || session.run())?;
-    Ok(FuseServer { workers, meter, notifier })
+    Ok(FuseServer { workers, meter })
 }
 
 impl FuseServer {
-    pub fn size_notice(&self) -> SizeNotice {
-        SizeNotice(self.notifier.clone())
-    }
-
     /// What is counted of its requests; holds nothing of the image.
     pub fn meter(&self) -> Arc<Meter> {
         Arc::clone(&self.meter)

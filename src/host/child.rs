@@ -30,6 +30,11 @@ pub(super) enum Task {
     Sync {
         dir: PathBuf,
     },
+    /// The xfs that is mounted there, to the size of its device.
+    GrowXfs {
+        dir: PathBuf,
+        size_bytes: u64,
+    },
     /// Until the child's input ends, or for so long. Answered twice.
     Freeze {
         dir: PathBuf,
@@ -53,6 +58,8 @@ pub(super) enum Answer {
     Mounts(Vec<String>),
     EndProcesses(Ended),
     Done,
+    /// Whether it became larger.
+    Grown(bool),
     Frozen,
     /// Whether it was frozen until now.
     Thawed(bool),
@@ -85,6 +92,10 @@ pub(super) fn read_answer(answer: &str) -> Result<Answer, HostError> {
     }
 }
 
+pub(super) fn another_question() -> HostError {
+    HostError::Unsupported { what: "the child answered another question".to_owned() }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn unsupported(error: serde_json::Error) -> HostError {
     HostError::Unsupported { what: format!("{CHILD_NAME}: {error}") }
@@ -109,6 +120,7 @@ pub fn run_child(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             everywhere::act_here(namespace.as_deref(), &devices, act).map(Answer::Mounts)
         }
         Task::Sync { dir } => file_system::sync_here(&dir).map(|()| Answer::Done),
+        Task::GrowXfs { dir, size_bytes } => file_system::grow_xfs_here(&dir, size_bytes).map(Answer::Grown),
         Task::Freeze { dir, at_most } => freeze::hold(&dir, at_most, || say(&Answer::Frozen)).map(Answer::Thawed),
         Task::Thaw { dir } => freeze::thaw_here(&dir).map(Answer::Thawed),
         Task::EndProcesses { devices, spared, last_words, kill_wait } => {

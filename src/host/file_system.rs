@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::child::{self, Answer, Task};
 use super::error::{Context, HostError};
+use super::ioctl::{self, XfsGrowth};
 use super::loop_device::LoopDevice;
 use super::tools::{THIS_PROGRAM, Tool};
 use crate::format::FileSystemKind;
@@ -70,7 +71,9 @@ fn has_capability(number: u32) -> bool {
 /// # Errors
 /// [`HostError::Missing`], [`HostError::Unsupported`].
 pub fn check_can_grow(kind: FileSystemKind) -> Result<(), HostError> {
-    Tool::new(grower(kind), Duration::ZERO)?;
+    if kind == FileSystemKind::Ext4 {
+        Tool::new(EXT4_GROWER, Duration::ZERO)?;
+    }
     if grows_mounted(kind) {
         return Ok(());
     }
@@ -84,14 +87,37 @@ pub fn check_can_grow(kind: FileSystemKind) -> Result<(), HostError> {
 /// Grows the file system that is mounted at `dir` to the size of its device, while it is used. Whether it became larger.
 ///
 /// # Errors
-/// [`HostError::Missing`], [`HostError::Failed`], [`HostError::TimedOut`]. Cut short, it is a file system of some size in between.
+/// [`HostError::Missing`], [`HostError::Failed`], [`HostError::TimedOut`]; [`HostError::Unsupported`] with the kernel's words. Cut
+/// short, it is a file system of some size in between.
 pub fn grow(kind: FileSystemKind, device: &LoopDevice, dir: &Path) -> Result<bool, HostError> {
-    let tool = Tool::new(grower(kind), growing_deadline(device)?)?;
-    let (tool, said_if_grown) = match kind {
-        FileSystemKind::Ext4 => (tool.arg(device.path()), EXT4_GROWN),
-        FileSystemKind::Xfs => (tool.arg("-d").arg(dir), "data blocks changed"),
-    };
-    Ok(tool.run()?.contains(said_if_grown))
+    let deadline = growing_deadline(device)?;
+    match kind {
+        FileSystemKind::Ext4 => grow_ext4(device, deadline),
+        // Not by xfs_growfs(8), which leaves an xfs of the right size alone, also where its other superblocks say another one.
+        FileSystemKind::Xfs => {
+            let task = Task::GrowXfs { dir: dir.to_owned(), size_bytes: device.size_bytes()? };
+            match child::run(&task, deadline)? {
+                Answer::Grown(grown) => Ok(grown),
+                _ => Err(child::another_question()),
+            }
+        }
+    }
+}
+
+/// In the child.
+pub(super) fn grow_xfs_here(dir: &Path, size_bytes: u64) -> Result<bool, HostError> {
+    let growing = || format!("cannot grow the xfs at {}", dir.display());
+    let place = File::open(dir).context(growing)?;
+    let before = ioctl::xfs_geometry(&place).context(growing)?;
+    let block_count = (size_bytes / u64::from(before.block_size_bytes)).max(before.block_count);
+    ioctl::grow_xfs(&place, XfsGrowth { block_count, inode_percent: before.inode_percent }).context(growing)?;
+    let after = ioctl::xfs_geometry(&place).context(growing)?;
+    Ok(after.block_count > before.block_count)
+}
+
+fn grow_ext4(device: &LoopDevice, deadline: Duration) -> Result<bool, HostError> {
+    let grown = Tool::new(EXT4_GROWER, deadline)?.arg(device.path()).run()?;
+    Ok(grown.contains(EXT4_GROWN))
 }
 
 /// The same for an ext4 that is not mounted, after the check that this takes. Nothing to do for an xfs, which grows mounted only.
@@ -108,8 +134,7 @@ pub fn grow_unmounted(kind: FileSystemKind, device: &LoopDevice) -> Result<bool,
     if !matches!(checked.code(), Some(0 | 1)) {
         return Err(checked.into_error());
     }
-    let grown = Tool::new(grower(kind), deadline)?.arg(device.path()).run()?;
-    Ok(grown.contains(EXT4_GROWN))
+    grow_ext4(device, deadline)
 }
 
 /// Each new group of blocks is a step of its own, on a disk that others use.
@@ -117,15 +142,10 @@ fn growing_deadline(device: &LoopDevice) -> Result<Duration, HostError> {
     Ok(Duration::from_secs(300 + device.size_bytes()? / (4 * GIB)))
 }
 
-/// What resize2fs says only if it has changed something.
-const EXT4_GROWN: &str = " is now ";
+const EXT4_GROWER: &str = "resize2fs";
 
-fn grower(kind: FileSystemKind) -> &'static str {
-    match kind {
-        FileSystemKind::Ext4 => "resize2fs",
-        FileSystemKind::Xfs => "xfs_growfs",
-    }
-}
+/// What it says only if it has changed something.
+const EXT4_GROWN: &str = " is now ";
 
 /// How much of the beginning of a file system [`size_bytes`] looks at.
 pub const SIZED_BY_BYTES: usize = 4096;
@@ -155,6 +175,23 @@ pub fn size_bytes(kind: FileSystemKind, beginning: &[u8; SIZED_BY_BYTES]) -> Opt
     }
 }
 
+/// Where the other superblocks lie that say a smaller size, or none, if the growth of the file system with this beginning was cut
+/// short: xfs_repair(8) goes by the majority of them, and would cut off what is behind. Those of an ext4 are looked at by nobody
+/// unless the first is damaged.
+#[must_use]
+#[expect(clippy::big_endian_bytes, reason = "xfs is big-endian")]
+pub fn last_to_be_resized(kind: FileSystemKind, beginning: &[u8; SIZED_BY_BYTES]) -> Vec<u64> {
+    if kind == FileSystemKind::Ext4 {
+        return Vec::new();
+    }
+    let be32 = |at: usize| beginning[at..at + 4].try_into().map_or(0, u32::from_be_bytes);
+    let (block_size, group_blocks, groups) = (be32(4), be32(84), be32(88));
+    // One at the beginning of each group. After a growth they are written in this order, 16 at a time
+    // (xfs_update_secondary_sbs() in fs/xfs/libxfs/xfs_sb.c).
+    let last = groups.saturating_sub(16).max(1)..groups;
+    last.map(|group| u64::from(group) * u64::from(group_blocks).saturating_mul(block_size.into())).collect()
+}
+
 /// Writes back what the kernel holds of the file system that is mounted at `dir`, and waits until it is durable (syncfs(2)), in a
 /// process of its own.
 ///
@@ -171,7 +208,7 @@ pub fn sync(dir: &Path, deadline: Duration) -> Result<(), HostError> {
 pub fn sync_by(program: &Path, dir: &Path, deadline: Duration) -> Result<(), HostError> {
     match child::run_by(program, &Task::Sync { dir: dir.to_owned() }, deadline)? {
         Answer::Done => Ok(()),
-        _ => Err(HostError::Unsupported { what: "the child answered another question".to_owned() }),
+        _ => Err(child::another_question()),
     }
 }
 

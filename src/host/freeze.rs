@@ -60,7 +60,7 @@ pub fn freeze_by(program: &Path, dir: &Path, deadline: Duration) -> Result<Froze
         }
         Ok(Next::Answer(_)) => {
             let_go(helper);
-            Err(another_question())
+            Err(child::another_question())
         }
         Ok(Next::Late) => {
             let_go(helper);
@@ -126,12 +126,8 @@ fn let_go(mut helper: Child) {
 fn thaw_by(program: &Path, dir: &Path) -> Result<bool, HostError> {
     match child::run_by(program, &Task::Thaw { dir: dir.to_owned() }, SECOND_THAW_DEADLINE)? {
         Answer::Thawed(until_now) => Ok(until_now),
-        _ => Err(another_question()),
+        _ => Err(child::another_question()),
     }
-}
-
-fn another_question() -> HostError {
-    HostError::Unsupported { what: "the child answered another question".to_owned() }
 }
 
 enum Next {

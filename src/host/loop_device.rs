@@ -86,7 +86,8 @@ impl LoopDevice {
         self.attribute::<u64>("size").map(|sectors| sectors.saturating_mul(512))
     }
 
-    /// Has the kernel take the size of the image anew, which is `size_bytes` by now. Nothing to do if the device shows it already.
+    /// Has the device show the size of its image, which is `size_bytes` by now, also to the kernel
+    /// ([`image_size::refresh`](super::image_size::refresh)). Nothing to do if it does already.
     ///
     /// # Errors
     /// [`HostError::Unsupported`] if the device does not show it afterwards; [`HostError::Failed`], [`HostError::TimedOut`].
@@ -94,8 +95,6 @@ impl LoopDevice {
         if self.size_bytes()? == size_bytes {
             return Ok(());
         }
-        // The driver may believe what the kernel last heard of the image, so somebody has to ask before.
-        Tool::new("stat", DEADLINE)?.args(["--format=%s", "--"]).arg(&self.image).run()?;
         Tool::new("losetup", DEADLINE)?.arg("--set-capacity").arg(self.path()).run()?;
         let shown = self.size_bytes()?;
         if shown == size_bytes {

@@ -14,6 +14,7 @@ pub mod file_system;
 pub mod freeze;
 pub mod fuse_connection;
 pub mod guard;
+pub mod image_size;
 mod ioctl;
 pub mod listener;
 mod location;

@@ -222,11 +222,11 @@ fn find(program: &str) -> Option<PathBuf> {
 fn package_of(program: &str) -> &'static str {
     match program {
         "mkfs.ext4" | "resize2fs" | "e2fsck" => "e2fsprogs",
-        "mkfs.xfs" | "xfs_growfs" => "xfsprogs",
+        "mkfs.xfs" => "xfsprogs",
         "losetup" | "mount" | "umount" => "mount",
         "blkid" | "blockdev" => "util-linux",
         "fusermount3" => "fuse3",
-        "tail" | "head" | "stat" => "coreutils",
+        "tail" | "head" | "touch" => "coreutils",
         _ => "of that name",
     }
 }

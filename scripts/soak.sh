@@ -43,6 +43,7 @@ while [ "$(date +%s)" -lt "$until" ]; do
     # Volume, snapshots, formats and decoders against their models, with more cases than in the tests.
     PROPTEST_CASES=2000 PROPTEST_RNG_SEED="$ENVOL_SOAK_SEED" run --lib
     PROPTEST_CASES=2000 PROPTEST_RNG_SEED="$ENVOL_SOAK_SEED" run --test format_golden
+    ENVOL_SOAK_ROUNDS=50 run --test races
     ENVOL_SOAK_ROUNDS=20 run --test postgres_crash
     ENVOL_SOAK_ROUNDS=10 run --test mariadb_crash
     run --test snapshot_kills --test kms_kill --test image_io --test recovery

@@ -179,7 +179,6 @@ pub fn size_bytes(kind: FileSystemKind, beginning: &[u8; SIZED_BY_BYTES]) -> Opt
 /// short: xfs_repair(8) goes by the majority of them, and would cut off what is behind. Those of an ext4 are looked at by nobody
 /// unless the first is damaged.
 #[must_use]
-#[expect(clippy::big_endian_bytes, reason = "xfs is big-endian")]
 pub fn last_to_be_resized(kind: FileSystemKind, beginning: &[u8; SIZED_BY_BYTES]) -> Vec<u64> {
     if kind == FileSystemKind::Ext4 {
         return Vec::new();

@@ -44,6 +44,7 @@ while [ "$(date +%s)" -lt "$until" ]; do
     PROPTEST_CASES=2000 PROPTEST_RNG_SEED="$ENVOL_SOAK_SEED" run --lib
     PROPTEST_CASES=2000 PROPTEST_RNG_SEED="$ENVOL_SOAK_SEED" run --test format_golden
     ENVOL_SOAK_ROUNDS=50 run --test races
+    PROPTEST_CASES=20 PROPTEST_RNG_SEED="$ENVOL_SOAK_SEED" run --test model
     ENVOL_SOAK_ROUNDS=20 run --test postgres_crash
     ENVOL_SOAK_ROUNDS=10 run --test mariadb_crash
     run --test snapshot_kills --test kms_kill --test image_io --test recovery

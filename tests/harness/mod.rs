@@ -39,6 +39,11 @@ pub fn soak_rounds() -> Option<usize> {
     std::env::var("ENVOL_SOAK_ROUNDS").ok().map(|rounds| rounds.parse().expect("ENVOL_SOAK_ROUNDS is a number"))
 }
 
+/// How many times as long each of these tests' deadlines is: scripts/guest.sh may have a processor that is only imitated.
+fn patience() -> u32 {
+    std::env::var("ENVOL_TEST_PATIENCE").map_or(1, |times| times.parse().expect("ENVOL_TEST_PATIENCE is a number"))
+}
+
 /// The uid and the gid.
 const NOBODY: u32 = 65534;
 
@@ -333,7 +338,7 @@ impl Host {
     fn start_watchdog(&self) {
         let (done, root, runtime) = (Arc::clone(&self.done), self.root.path().to_owned(), self.runtime_dir());
         std::thread::spawn(move || {
-            let until = Instant::now() + WATCHDOG;
+            let until = Instant::now() + WATCHDOG * patience();
             while !done.load(Ordering::Relaxed) {
                 if Instant::now() > until {
                     eprintln!("watchdog: aborting the FUSE connections below {}", root.display());
@@ -439,6 +444,7 @@ pub fn data_of(path: &Path) -> Vec<(u64, Vec<u8>)> {
 /// Waits for a state, with a deadline.
 #[track_caller]
 pub fn wait_until(what: &str, deadline: Duration, mut reached: impl FnMut() -> bool) {
+    let deadline = deadline * patience();
     let until = Instant::now() + deadline;
     while !reached() {
         assert!(Instant::now() < until, "{what} did not happen within {deadline:?}");

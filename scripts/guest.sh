@@ -6,6 +6,7 @@
 #
 # The command runs as root, in the directory and with the environment that guest.sh is called in. It sees the files of this machine,
 # under a layer for what it writes, which is gone afterwards; /tmp and /run are empty, and there is no network but its own loopback.
+# Build nothing meanwhile: a program that is replaced here while it runs there may crash.
 # What it prints comes out on stdout, and its exit code is that of guest.sh; 124 is the deadline, and 9 a guest that did not
 # get as far. The kernel is Debian's, unpacked into target/guest (remove that folder for a newer one).
 #

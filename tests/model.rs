@@ -282,7 +282,7 @@ fn the_model_notices_what_was_not_done() {
     run.apply(Operation::Read { range: range.clone() }).unwrap();
     run.image().write_all_at(&[9; 512], WINDOW_START).unwrap();
     assert!(run.apply(Operation::Read { range: range.clone() }).is_err());
-    run.image().write_all_at(&run.model.now[..BLOCK].to_vec(), WINDOW_START).unwrap();
+    run.image().write_all_at(&run.model.now[..BLOCK], WINDOW_START).unwrap();
     run.apply(Operation::Sync).unwrap();
     run.apply(Operation::Kill).unwrap();
 

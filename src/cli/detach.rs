@@ -7,11 +7,14 @@ use super::error::CliError;
 use super::exit_code::ExitStatus;
 use super::output::Output;
 use crate::catalog::{self, Root, VolumePaths};
-use crate::daemon::{Command, ControlError, Reply, ask, clear_leftovers};
+use crate::daemon::{Command, ControlError, Reply, ask, clear_leftovers, cut_off};
 
 pub(super) fn run(root: &Root, verb: &Detach, output: &Output) -> Result<(), CliError> {
     let paths = root.existing(&verb.volume)?;
     let id = &verb.volume;
+    if ask(&paths, &Command::Status).is_err_and(|error| error.is_silence()) {
+        return end_the_silent(&paths, verb, output);
+    }
     match ask(&paths, &Command::Detach { force: verb.force }) {
         Ok(Reply::Detached) => {
             output.print(&format!("volume {id} is detached"), &json!({ "volume_id": id, "state": "available" }))
@@ -26,6 +29,21 @@ pub(super) fn run(root: &Root, verb: &Detach, output: &Output) -> Result<(), Cli
             _ => Err(error.into()),
         },
     }
+}
+
+fn end_the_silent(paths: &VolumePaths, verb: &Detach, output: &Output) -> Result<(), CliError> {
+    let id = &verb.volume;
+    if !verb.force {
+        let message = format!(
+            "the daemon of volume {id} does not answer; it may be stopped, or wait for memory or for its disk. `envol detach --force {id}` \
+             ends it, and what was not synced is lost"
+        );
+        return Err(CliError::new(ExitStatus::Busy, message));
+    }
+    cut_off(paths)?;
+    let text =
+        format!("volume {id} is detached; its daemon did not answer and was ended, and what was not synced is lost");
+    output.print(&text, &json!({ "volume_id": id, "state": "available" }))
 }
 
 fn clear_what_is_left(paths: &VolumePaths, verb: &Detach, output: &Output) -> Result<(), CliError> {

@@ -207,6 +207,11 @@ impl ControlError {
         matches!(self, Self::NotAttached | Self::Ended)
     }
 
+    /// Somebody is there, and does not answer in time.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Io(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+    }
+
     /// Somebody served the volume, and went away in the middle of it.
     pub fn is_lost(&self) -> bool {
         matches!(self, Self::Io(error) if is_end(error))
@@ -231,6 +236,12 @@ pub fn ask(paths: &VolumePaths, command: &Command) -> Result<Reply, ControlError
 fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
+/// The process behind a socket that nobody answers; the kernel knows who listens.
+pub(super) fn listener(paths: &VolumePaths) -> Option<rustix::process::Pid> {
+    let stream = UnixStream::connect(paths.control_socket()).ok()?;
+    Some(rustix::net::sockopt::socket_peercred(&stream).ok()?.pid)
 }
 
 /// A question whose answer has several parts. When it is dropped the daemon gives up what it does for it.

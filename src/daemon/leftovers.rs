@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rustix::process::{Signal, kill_process};
+
 use super::companion;
 use super::control::{self, Command, Reply};
 use super::detach::forget_runtime_files;
@@ -12,12 +14,16 @@ use super::remains::Remains;
 use super::report::Report;
 use super::waiting::reached_within;
 use crate::catalog::{CatalogError, VolumePaths};
+use crate::host::fuse_connection::FuseConnection;
 use crate::revocation::Purge;
 use crate::revocation::events::RecordedBy;
 use crate::store::{FileStore, StoreError};
 
 /// How long the last thread of a killed daemon may take to end: it may be waiting for the disk.
 const ENDING_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a daemon may take to end whose connection was cut: its threads give up one after the other.
+const CUT_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Opens the image for this process alone. Who holds it and does not answer was killed, and is waited for.
 pub(super) fn open_image(paths: &VolumePaths) -> Result<FileStore, StoreError> {
@@ -43,6 +49,25 @@ pub fn clear_leftovers(paths: &VolumePaths, force: bool) -> Result<bool, DaemonE
         opened => opened.ok(),
     };
     clear(paths, force)
+}
+
+/// Ends a daemon that does not answer, and takes away what it leaves. What was not synced is lost, as by kill -9.
+///
+/// Its threads may wait inside the kernel for memory or for a disk, where no signal reaches them; when the memory is taken by what they are
+/// to write, that is for ever. So the connection of its image goes first: whatever waits for it gets an error and lets go.
+///
+/// # Errors
+/// As [`clear_leftovers`]; it is still there.
+pub fn cut_off(paths: &VolumePaths) -> Result<(), DaemonError> {
+    if let Some(connection) = FuseConnection::at(&paths.mount_point())? {
+        connection.abort()?;
+    }
+    if let Some(daemon) = control::listener(paths) {
+        // Gone already is as good.
+        let _ = kill_process(daemon, Signal::KILL);
+    }
+    reached_within(CUT_DEADLINE, || control::ask(paths, &Command::Status).is_err_and(|error| error.is_nobody()));
+    clear_leftovers(paths, true).map(drop)
 }
 
 /// For a command that only looks: finishes what a daemon and its companion could not, if there is anything.

@@ -40,7 +40,7 @@ pub use control::{
     Command, ControlError, Conversation, FileSystemOutcome, LiveStatus, Reply, ResizeOutcome, SnapshotProgress, ask,
 };
 pub use error::DaemonError;
-pub use leftovers::{clear_leftovers, finish_interrupted};
+pub use leftovers::{clear_leftovers, cut_off, finish_interrupted};
 pub use metrics::{Counters, exposition};
 pub use options::AttachOptions;
 pub use program::Program;

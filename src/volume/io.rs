@@ -135,8 +135,10 @@ impl Volume {
 
     /// Makes every write that was answered before this call durable, in three steps whose order is the promise:
     /// the data, then the map bits of blocks written for the first time, then the map.
+    ///
+    /// It moves ciphertext alone, and so goes on while nobody watches the key: a detach needs it, and may come when KMS is gone.
     pub fn sync(&self) -> Result<(), VolumeError> {
-        self.state.check_serving()?;
+        self.state.check_not_ended()?;
         let turn = self.allocation.persist();
         let pending = self.allocation.pending(&turn);
         // Without bits there is nothing to keep in order: whoever had some before has synced them.
@@ -147,7 +149,7 @@ impl Volume {
             self.latch(written.map_err(VolumeError::store("write its allocation map")))?;
             self.latch(self.store.sync().map_err(VolumeError::store("sync its allocation map")))?;
         }
-        self.state.check_serving()
+        self.state.check_not_ended()
     }
 
     /// Whether nothing was ever written to the volume. Reads the whole allocation map.

@@ -37,10 +37,10 @@ pub(crate) struct KeyMaterial(Zeroizing<[u8; 32]>);
 
 /// The blob was not made here, was damaged, or belongs to another context.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct InvalidCiphertext;
+pub struct InvalidCiphertext;
 
 /// A blob whose form is right; only [`KeyMaterial::decrypt`] tells whether it is genuine.
-pub(crate) struct CiphertextBlob<'a> {
+pub struct CiphertextBlob<'a> {
     pub(crate) key: KeyId,
     pub(crate) material: MaterialId,
     nonce: [u8; NONCE_LEN],
@@ -48,7 +48,7 @@ pub(crate) struct CiphertextBlob<'a> {
 }
 
 impl<'a> CiphertextBlob<'a> {
-    pub(crate) fn parse(blob: &'a [u8]) -> Result<Self, InvalidCiphertext> {
+    pub fn parse(blob: &'a [u8]) -> Result<Self, InvalidCiphertext> {
         let (checked, rest) = blob.split_at_checked(CHECKED_LEN).ok_or(InvalidCiphertext)?;
         let (sum, sealed) = rest.split_at_checked(CHECKSUM_LEN).ok_or(InvalidCiphertext)?;
         let (version, rest) = checked.split_first().ok_or(InvalidCiphertext)?;

@@ -6,18 +6,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::{SignedDuration, Timestamp};
 
 #[derive(Clone)]
-pub(crate) struct Clock {
+pub struct Clock {
     unmoved: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     moved_by_ms: Arc<AtomicI64>,
 }
 
 impl Clock {
-    pub(crate) fn system() -> Self {
+    pub fn system() -> Self {
         Self { unmoved: Arc::new(Timestamp::now), moved_by_ms: Arc::default() }
     }
 
-    #[cfg(test)]
-    pub(crate) fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+    pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self { unmoved: Arc::new(now), moved_by_ms: Arc::default() }
     }
 

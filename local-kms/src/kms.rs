@@ -50,7 +50,7 @@ pub enum OpenError {
     State { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
-pub(crate) struct Kms {
+pub struct Kms {
     pub(crate) dir: PathBuf,
     pub(crate) account: Account,
     pub(crate) state: State,
@@ -66,7 +66,7 @@ pub(crate) struct Kms {
 }
 
 impl Kms {
-    pub(crate) fn open(dir: &Path, clock: Clock) -> Result<Self, OpenError> {
+    pub fn open(dir: &Path, clock: Clock) -> Result<Self, OpenError> {
         let (state, root_key) = open_state(dir)?;
         let (account, directory) = known(dir, &state, &root_key)?;
         let audit = AuditLog::open(dir, clock.clone()).map_err(|source| OpenError::Io {

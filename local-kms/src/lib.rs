@@ -49,7 +49,14 @@ mod state;
 mod sts;
 
 pub use audit::{AuditFilter, AuditRecord, AuditSummary, read_audit};
+pub use ciphertext::{CiphertextBlob, InvalidCiphertext};
+pub use clock::Clock;
 pub use faults::{FaultKind, OutageAnswer};
 pub use init::{Init, InitError, InitOptions, init};
-pub use kms::OpenError;
+pub use kms::{Kms, OpenError};
+pub use policy::{MalformedPolicy, Policy, PolicyKind};
+pub use principals::{NoPrincipal, PrincipalId};
+pub use protocol::{Answer, Received, answer};
 pub use server::{ServeError, ServeOptions, serve};
+pub use settings::Settings;
+pub use state::{AliasRecord, CredentialRecord, GrantRecord, KeyRecord, LastUsage, PrincipalRecord};

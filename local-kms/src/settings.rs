@@ -14,7 +14,7 @@ const FILE: &str = "server.json";
 pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4599));
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Settings {
+pub struct Settings {
     #[serde(flatten)]
     pub(crate) account: Account,
     pub(crate) listen: SocketAddr,

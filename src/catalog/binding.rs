@@ -20,7 +20,7 @@ use super::paths::VolumePaths;
 use super::record;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Binding {
+pub struct Binding {
     #[serde(flatten)]
     pub(super) present: BoundKey,
     /// Where the header is being moved to: it may name this one already.

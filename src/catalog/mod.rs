@@ -30,6 +30,7 @@ mod unwrapping;
 mod uploader;
 mod wrapping;
 
+pub use binding::Binding;
 pub use changes::open_changes;
 pub use check::{CheckReport, check};
 pub use create::{CreateRequest, create};
@@ -45,7 +46,7 @@ pub use mount_record::MountRecord;
 pub use paths::{Root, VolumePaths, sync_dir, write_durably};
 pub use peek::{Peek, has_file_system, peek};
 pub use resize::{Resized, extend_image, growth_of, resize};
-pub use restoration::{delete_unfinished, unfinished};
+pub use restoration::{Restoration, delete_unfinished, unfinished};
 pub use restore::{RestoreProgress, restore};
 pub use rewrap::{Rewrap, Rewrapped, rewrap, rewrap_in_kms};
 pub use snapshot_key::{

@@ -40,7 +40,7 @@ pub(super) struct Asked {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Restoration {
+pub struct Restoration {
     pub(super) volume: VolumeId,
     asked: Asked,
     pub(super) keys: WrappedKeys,

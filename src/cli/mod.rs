@@ -22,7 +22,7 @@ mod list;
 mod logging;
 mod output;
 mod progress;
-mod quantity;
+pub mod quantity;
 mod resize;
 mod rewrap;
 mod snapshot;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::format::RevocationPolicy;
 
 /// Binary units, as for every volume: `16MiB`, `2GiB`, `1T`, `1073741824`.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "not a size; write for example 10GiB".to_owned())?;
@@ -25,7 +25,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// `10s`, `500ms`, `1m30s`; more than zero, at most a day.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const DAY: Duration = Duration::from_secs(86_400);
     let duration: jiff::SignedDuration =
         text.parse().map_err(|_| "not a duration; write for example 10s or 1m30s".to_owned())?;
@@ -40,12 +40,12 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 pub(super) const AS_LONG_AS_IT_TAKES: &str = "forever";
 
 /// A duration, or [`Duration::MAX`] for as long as it takes.
-pub(super) fn parse_patience(text: &str) -> Result<Duration, String> {
+pub fn parse_patience(text: &str) -> Result<Duration, String> {
     if text == AS_LONG_AS_IT_TAKES { Ok(Duration::MAX) } else { parse_duration(text) }
 }
 
 /// `8d`, `1y`, `12h`; more than zero, at most a hundred years. A day has 24 hours, a year 365 days.
-pub(super) fn parse_long_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_long_duration(text: &str) -> Result<Duration, String> {
     let invalid = || "not a duration; write for example 8d, 36h or 1y".to_owned();
     let span: jiff::Span = text.parse().map_err(|_| invalid())?;
     let whole_days = i64::from(span.get_years()) * 365 + i64::from(span.get_weeks()) * 7 + i64::from(span.get_days());
@@ -60,7 +60,7 @@ pub(super) fn parse_long_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// `terminal`, `erase`, or `recoverable=7d`; without a time it is RDS's, a week.
-pub(super) fn parse_policy(text: &str) -> Result<RevocationPolicy, String> {
+pub fn parse_policy(text: &str) -> Result<RevocationPolicy, String> {
     match text.split_once('=') {
         None if text == "terminal" => Ok(RevocationPolicy::Terminal),
         None if text == "erase" => Ok(RevocationPolicy::Erase),

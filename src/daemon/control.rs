@@ -35,7 +35,7 @@ pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) const MAX_LINE_BYTES: u64 = 64 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
+pub struct Request {
     pub version: u32,
     /// The volume's directory: the same id may stand under two root directories, and only one of them is meant.
     pub dir: PathBuf,

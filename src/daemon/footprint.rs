@@ -14,7 +14,7 @@ use crate::host::loop_use::LoopUse;
 use crate::host::{DeviceNumber, ProcessName};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Footprint {
+pub struct Footprint {
     pub(super) volume_id: VolumeId,
     /// The volume's directory.
     pub(super) dir: PathBuf,

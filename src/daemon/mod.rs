@@ -14,13 +14,13 @@ mod control;
 mod detach;
 mod error;
 mod file_system;
-mod footprint;
+pub mod footprint;
 mod guard;
 mod hardening;
 mod holders;
 mod kms_wait;
 mod leftovers;
-mod metrics;
+pub mod metrics;
 mod options;
 mod program;
 mod readiness;
@@ -37,7 +37,8 @@ mod waiting;
 pub use attach::run;
 pub use companion::{is_companion, run_companion};
 pub use control::{
-    Command, ControlError, Conversation, FileSystemOutcome, LiveStatus, Reply, ResizeOutcome, SnapshotProgress, ask,
+    Command, ControlError, Conversation, FileSystemOutcome, LiveStatus, Reply, Request, ResizeOutcome,
+    SnapshotProgress, ask,
 };
 pub use error::DaemonError;
 pub use leftovers::{clear_leftovers, cut_off, finish_interrupted};

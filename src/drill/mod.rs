@@ -14,7 +14,7 @@ mod kms;
 mod moment;
 mod new_volume;
 mod observer;
-mod policy;
+pub mod policy;
 mod process;
 mod record;
 mod recovery;
@@ -32,6 +32,7 @@ mod yours;
 
 pub use error::DrillError;
 pub use observer::{is_observer, run_observer};
+pub use record::UndoRecord;
 pub use report::Report;
 pub use request::{DrillRequest, SnapshotPlace, Subject, Thresholds, WorkloadKind};
 pub use run::revoke;

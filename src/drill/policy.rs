@@ -6,12 +6,7 @@ use serde_json::{Value, json};
 use crate::format::VolumeId;
 
 /// Adds a statement that takes `Decrypt` for this one volume from this one principal. A Deny outranks every grant.
-pub(super) fn with_denial(
-    policy: &str,
-    sid: &str,
-    principal: &PrincipalArn,
-    volume: &VolumeId,
-) -> Result<String, String> {
+pub fn with_denial(policy: &str, sid: &str, principal: &PrincipalArn, volume: &VolumeId) -> Result<String, String> {
     let mut policy = parse(policy)?;
     statements(&mut policy)?.push(json!({
         "Sid": sid,
@@ -26,7 +21,7 @@ pub(super) fn with_denial(
 
 /// What to put in place of `current`: the original, to the letter, where nobody changed the policy meanwhile; else what
 /// they made of it without our statement. None if there is nothing of ours in it.
-pub(super) fn without_denial(current: &str, sid: &str, original: &str, edited: &str) -> Result<Option<String>, String> {
+pub fn without_denial(current: &str, sid: &str, original: &str, edited: &str) -> Result<Option<String>, String> {
     let mut policy = parse(current)?;
     if policy == parse(edited)? {
         return Ok(Some(original.to_owned()));

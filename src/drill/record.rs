@@ -58,7 +58,7 @@ pub(super) enum Step {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct UndoRecord {
+pub struct UndoRecord {
     pub(super) version: u32,
     pub(super) drill_id: String,
     pub(super) started_at: Timestamp,

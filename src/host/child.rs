@@ -19,7 +19,7 @@ const CHILD_NAME: &str = "envol-host";
 
 /// What the child is told, as JSON in its first argument.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Task {
+pub enum Task {
     /// To every mount of these devices in one mount namespace.
     Mounts {
         namespace: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub(super) enum Task {
 
 /// What it answers, as JSON on its standard output.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub enum Answer {
     /// What could not be done, a sentence each.
     Mounts(Vec<String>),
     EndProcesses(Ended),
@@ -85,7 +85,7 @@ fn tool(program: &Path, task: &Task, deadline: Duration) -> Result<Tool, HostErr
     Ok(Tool::program_as(program, CHILD_NAME, deadline).arg(argument))
 }
 
-pub(super) fn read_answer(answer: &str) -> Result<Answer, HostError> {
+pub fn read_answer(answer: &str) -> Result<Answer, HostError> {
     match serde_json::from_str(answer).map_err(unsupported)? {
         Answer::Failed(what) => Err(HostError::Unsupported { what }),
         answer => Ok(answer),

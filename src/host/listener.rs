@@ -18,7 +18,7 @@ pub fn uids(address: SocketAddr) -> io::Result<Vec<u32>> {
     Ok(uids)
 }
 
-fn parse(table: &str, address: SocketAddr) -> Vec<u32> {
+pub fn parse(table: &str, address: SocketAddr) -> Vec<u32> {
     table.lines().skip(1).filter_map(|line| listener(line, address)).collect()
 }
 

@@ -188,7 +188,7 @@ pub(super) fn mount_of(file: &impl AsFd) -> Result<Option<u64>, HostError> {
 }
 
 /// `mnt_id` of a `/proc/PID/fdinfo` file.
-pub(super) fn mount_id_in(fdinfo: &str) -> Option<u64> {
+pub fn mount_id_in(fdinfo: &str) -> Option<u64> {
     fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }
 

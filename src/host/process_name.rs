@@ -63,7 +63,7 @@ fn directory_of(pid: u32) -> PathBuf {
     format!("/proc/{pid}").into()
 }
 
-pub(super) struct Stat {
+pub struct Stat {
     pub(super) is_zombie: bool,
     parent: u32,
     pub(super) flags: u64,
@@ -82,7 +82,7 @@ pub(super) fn read_stat(process: &Path) -> Option<Stat> {
 }
 
 /// Fields of proc_pid_stat(5): 3 state, 4 parent, 9 flags, 22 start time. The second, the name, may contain anything.
-fn parse_stat(stat: &[u8]) -> Option<Stat> {
+pub fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let fields: Vec<&str> = std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3).copied();

@@ -181,7 +181,7 @@ fn living_thread(process: &Path) -> Option<PathBuf> {
     tasks.into_iter().find(|task| read_stat(task).is_some_and(|stat| !stat.is_zombie))
 }
 
-fn mapped_device(line: &[u8]) -> Option<DeviceNumber> {
+pub fn mapped_device(line: &[u8]) -> Option<DeviceNumber> {
     let device = line.split(|byte| *byte == b' ').nth(3)?;
     DeviceNumber::from_hex(std::str::from_utf8(device).ok()?)
 }

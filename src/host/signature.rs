@@ -41,7 +41,7 @@ pub fn find(path: &Path) -> Result<Option<Signature>, HostError> {
 }
 
 /// Reads `KEY=value` lines. Something was found, even if blkid has no name for it.
-fn describe(export: &str) -> String {
+pub fn describe(export: &str) -> String {
     let value = |key: &str| export.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     match (value("TYPE"), value("PTTYPE")) {
         (Some(kind), _) => kind.to_owned(),

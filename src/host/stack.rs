@@ -57,7 +57,7 @@ fn overlays_over(table: &Mounts, device: DeviceNumber) -> Vec<DeviceNumber> {
 }
 
 /// The directories that an overlay is made of, from its options.
-fn layers(options: &[u8]) -> Vec<PathBuf> {
+pub fn layers(options: &[u8]) -> Vec<PathBuf> {
     let values = options.split(|byte| *byte == b',').filter_map(|option| {
         let at = option.iter().position(|byte| *byte == b'=')?;
         let name = &option[..at];

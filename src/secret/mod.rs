@@ -4,7 +4,7 @@ mod area;
 mod derive;
 mod keys;
 mod stack;
-mod unwrap;
+pub mod unwrap;
 
 #[cfg(test)]
 mod tests;

@@ -108,7 +108,7 @@ pub(super) fn take_location(fields: &mut Fields, origins: &[Arc<SnapshotId>]) ->
 }
 
 /// Entries as they lie in a leaf and in the index of a pack: the origins that they name, and then they.
-pub(super) fn encode_entries<'a>(entries: impl Iterator<Item = &'a ChunkEntry>) -> Zeroizing<Vec<u8>> {
+pub fn encode_entries<'a>(entries: impl Iterator<Item = &'a ChunkEntry>) -> Zeroizing<Vec<u8>> {
     let mut origins = Origins::default();
     let mut body = Zeroizing::new(Vec::with_capacity(CHUNKS_PER_LEAF * ENTRY_LEN));
     let mut count = 0;
@@ -131,7 +131,7 @@ pub(super) fn encode_entries<'a>(entries: impl Iterator<Item = &'a ChunkEntry>) 
 const ENTRY_LEN: usize = 8 + 4 * 4 + 32 + 16 + 16 + 1;
 
 /// `None`: no list of entries that this program would write.
-pub(super) fn decode_entries(bytes: &[u8]) -> Option<Vec<ChunkEntry>> {
+pub fn decode_entries(bytes: &[u8]) -> Option<Vec<ChunkEntry>> {
     let mut fields = Fields(bytes);
     let origins = Origins::decode(&mut fields)?;
     let count = fields.len()?;
@@ -154,7 +154,7 @@ pub(super) fn decode_entries(bytes: &[u8]) -> Option<Vec<ChunkEntry>> {
 }
 
 /// Entries of leaf `number` alone, in the order of their chunks.
-pub(super) fn decode_leaf(number: u64, bytes: &[u8]) -> Option<Vec<ChunkEntry>> {
+pub fn decode_leaf(number: u64, bytes: &[u8]) -> Option<Vec<ChunkEntry>> {
     let entries = decode_entries(bytes)?;
     let ours = entries.iter().all(|entry| leaf_of(entry.chunk) == number);
     let ordered = entries.windows(2).all(|pair| pair[0].chunk < pair[1].chunk);

@@ -11,7 +11,7 @@ use super::fields::Fields;
 
 const MAGIC: &[u8; 8] = b"ENVOLPCK";
 /// Length of the index, magic.
-pub(super) const FOOTER_LEN: usize = 4 + 8;
+pub const FOOTER_LEN: usize = 4 + 8;
 const INDEX_LABEL: &str = "envol/v1/pack-index ";
 
 pub(super) fn object_name(origin: &SnapshotId, number: u32) -> String {
@@ -19,13 +19,13 @@ pub(super) fn object_name(origin: &SnapshotId, number: u32) -> String {
 }
 
 /// The last part of a pack's name.
-pub(super) fn parse_number(name: &str) -> Option<u32> {
+pub fn parse_number(name: &str) -> Option<u32> {
     let digits = name.len() >= 8 && name.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| name.parse().ok()).flatten()
 }
 
 /// Index and footer.
-pub(super) fn encode_tail(
+pub fn encode_tail(
     origin: &SnapshotId,
     number: u32,
     entries: &[ChunkEntry],
@@ -41,14 +41,14 @@ pub(super) fn encode_tail(
 }
 
 /// How long index and footer are, from the footer. `None`: no pack ends like that.
-pub(super) fn tail_len(footer: &[u8]) -> Option<usize> {
+pub fn tail_len(footer: &[u8]) -> Option<usize> {
     let mut fields = Fields(footer);
     let len = fields.len()?;
     (fields.array().as_ref() == Some(MAGIC) && fields.is_at_end()).then_some(len.checked_add(FOOTER_LEN)?)
 }
 
 /// `None`: it was not sealed with this key for this pack.
-pub(super) fn decode_tail(origin: &SnapshotId, number: u32, tail: &[u8], key: &SealingKey) -> Option<Vec<ChunkEntry>> {
+pub fn decode_tail(origin: &SnapshotId, number: u32, tail: &[u8], key: &SealingKey) -> Option<Vec<ChunkEntry>> {
     let (sealed, _) = tail.split_at_checked(tail.len().checked_sub(FOOTER_LEN)?)?;
     let associated = format!("{INDEX_LABEL}{}", object_name(origin, number));
     let entries = decode_entries(&key.open(associated.as_bytes(), sealed)?)?;

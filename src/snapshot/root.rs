@@ -9,7 +9,7 @@ use super::seal::BlobKey;
 
 /// A leaf as the root knows it.
 #[derive(Clone)]
-pub(super) struct LeafRef {
+pub struct LeafRef {
     pub(super) number: u64,
     pub(super) at: Location,
     pub(super) key: BlobKey,
@@ -31,7 +31,7 @@ impl LeafRef {
     }
 }
 
-pub(super) fn encode_root(leaves: &[LeafRef]) -> Zeroizing<Vec<u8>> {
+pub fn encode_root(leaves: &[LeafRef]) -> Zeroizing<Vec<u8>> {
     let mut origins = Origins::default();
     let mut body = Zeroizing::new(Vec::with_capacity(leaves.len() * 128));
     for leaf in leaves {
@@ -56,7 +56,7 @@ pub(super) fn encode_root(leaves: &[LeafRef]) -> Zeroizing<Vec<u8>> {
 }
 
 /// Leaves in the order of their numbers. `None`: no root that this program would write.
-pub(super) fn decode_root(bytes: &[u8]) -> Option<Vec<LeafRef>> {
+pub fn decode_root(bytes: &[u8]) -> Option<Vec<LeafRef>> {
     let mut fields = Fields(bytes);
     let origins = Origins::decode(&mut fields)?;
     let count = fields.len()?;

@@ -114,7 +114,7 @@ pub(super) fn decrypt<'a>(
 }
 
 /// Fills `data` exactly. `false`: it does not come to that.
-pub(super) fn decompress(payload: &[u8], data: &mut [u8]) -> io::Result<bool> {
+pub fn decompress(payload: &[u8], data: &mut [u8]) -> io::Result<bool> {
     DECOMPRESSOR.with_borrow_mut(|slot| {
         let decompressor = match slot {
             Some(decompressor) => decompressor,

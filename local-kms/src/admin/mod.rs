@@ -114,7 +114,11 @@ impl Request {
     }
 }
 
-pub(crate) fn handle(kms: &Kms, request: &Request) -> Result<Value, AdminError> {
+/// As the server does it.
+///
+/// # Errors
+/// As [`request`].
+pub fn handle(kms: &Kms, request: &Request) -> Result<Value, AdminError> {
     // One at a time: a change looks at what is there, and then writes state and profiles.
     let _turn = kms.administration.lock().unwrap_or_else(PoisonError::into_inner);
     match request {

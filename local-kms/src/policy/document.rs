@@ -15,12 +15,12 @@ const OVERLY_PERMISSIVE: &str = "OverlyPermissiveCondition: Using the ForAllValu
      [encryption context or tag]. To fix, remove ForAllValues.";
 
 #[derive(Clone, Debug)]
-pub(crate) struct Policy {
+pub struct Policy {
     statements: Vec<Statement>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PolicyKind {
+pub enum PolicyKind {
     /// Of a key: says who may do what with it.
     Resource,
     /// Of a user or role: says what they may do with what, so it names no principal.
@@ -56,7 +56,7 @@ pub(super) enum Selection<T> {
 }
 
 impl Policy {
-    pub(crate) fn parse(text: &str, kind: PolicyKind) -> Result<Self, MalformedPolicy> {
+    pub fn parse(text: &str, kind: PolicyKind) -> Result<Self, MalformedPolicy> {
         parse(text, kind).map_err(MalformedPolicy)
     }
 

@@ -16,11 +16,12 @@ mod variables;
 mod wildcard;
 
 pub(crate) use context::Context;
-pub(crate) use document::{Effect, Policy, PolicyKind};
+pub(crate) use document::Effect;
+pub use document::{Policy, PolicyKind};
 pub(crate) use evaluate::{Applies, Mismatch, Request, StatementOutcome};
 pub(crate) use principal::Caller;
 
 /// What is wrong with a policy, and in which statement.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct MalformedPolicy(String);
+pub struct MalformedPolicy(String);

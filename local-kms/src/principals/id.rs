@@ -10,7 +10,7 @@ use crate::account::ACCOUNT_ID;
 /// The root of an account, a user, a role, or an AWS service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub(crate) enum PrincipalId {
+pub enum PrincipalId {
     Root { account_id: String },
     User { account_id: String, name: String },
     Role { account_id: String, name: String },
@@ -22,7 +22,7 @@ pub(crate) enum PrincipalId {
     "`{0}` names no principal; write a user as NAME or user/NAME, a role as role/NAME, the account as root, a service \
      as rds.us-east-1.amazonaws.com, or an ARN (arn:aws:iam::ACCOUNT:user/NAME)"
 )]
-pub(crate) struct NoPrincipal(String);
+pub struct NoPrincipal(String);
 
 /// What joins a service and whom it acts for.
 const ACTING_FOR: &str = " for ";

@@ -8,7 +8,7 @@ mod session;
 
 pub(crate) use caller::{Caller, Session};
 pub(crate) use directory::{Directory, DirectoryError, Principal};
-pub(crate) use id::{NoPrincipal, PrincipalId};
+pub use id::{NoPrincipal, PrincipalId};
 pub(crate) use new::new_principal;
 pub(crate) use session::{SessionToken, new_session, open_session};
 

@@ -20,22 +20,22 @@ pub(super) const TARGET_PREFIX: &str = "TrentService.";
 const KMS: &str = "kms";
 const STS: &str = "sts";
 
-pub(super) struct Received {
-    pub(super) head: Parts,
-    pub(super) body: Bytes,
-    pub(super) peer: SocketAddr,
-    pub(super) request_id: String,
+pub struct Received {
+    pub head: Parts,
+    pub body: Bytes,
+    pub peer: SocketAddr,
+    pub request_id: String,
 }
 
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
-    pub(super) content_type: &'static str,
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
+    pub content_type: &'static str,
 }
 
 const AWS_JSON: &str = "application/x-amz-json-1.1";
 
-pub(super) fn answer(kms: &Kms, received: &Received) -> Answer {
+pub fn answer(kms: &Kms, received: &Received) -> Answer {
     let uri = &received.head.uri;
     if received.head.method != Method::POST || uri.path() != "/" || uri.query().is_some() {
         return Answer::refused(&KmsError::UnknownOperation);

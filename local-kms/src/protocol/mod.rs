@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use crate::faults::OutageAnswer;
 use crate::kms::Kms;
-use answer::{Answer, Received, TARGET_PREFIX};
+use answer::TARGET_PREFIX;
+pub use answer::{Answer, Received, answer};
 
 /// The largest request KMS has is some 64 KiB; beyond this nothing is read.
 const MAX_BODY_LEN: usize = 1024 * 1024;
@@ -37,7 +38,7 @@ pub(crate) async fn handle(kms: Arc<Kms>, peer: SocketAddr, request: Request<Inc
     let (head, body) = request.into_parts();
     let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     let operation = target.and_then(|target| target.strip_prefix(TARGET_PREFIX)).unwrap_or_default().to_owned();
-    let answer = match timeout(BODY_DEADLINE, read(body)).await {
+    let answered = match timeout(BODY_DEADLINE, read(body)).await {
         Err(_) => Answer::too_slow(),
         Ok(Err(_)) => Answer::too_large(),
         Ok(Ok((body, _room))) => {
@@ -52,16 +53,16 @@ pub(crate) async fn handle(kms: Arc<Kms>, peer: SocketAddr, request: Request<Inc
                 None => {
                     let received = Received { head, body, peer, request_id: request_id.clone() };
                     // State and audit log are files; they block.
-                    let answered = tokio::task::spawn_blocking(move || answer::answer(&kms, &received)).await;
+                    let answered = tokio::task::spawn_blocking(move || answer(&kms, &received)).await;
                     answered.unwrap_or_else(|_| Answer::failed())
                 }
             }
         }
     };
-    let mut response = Response::new(Full::new(answer.body));
-    *response.status_mut() = answer.status;
+    let mut response = Response::new(Full::new(answered.body));
+    *response.status_mut() = answered.status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answered.content_type));
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {
         headers.insert("x-amzn-requestid", request_id);
     }

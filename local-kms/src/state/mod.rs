@@ -17,9 +17,10 @@ use redb::{Database, DatabaseError, ReadableDatabase};
 
 pub(crate) use grants::GrantsFor;
 pub(crate) use identifiers::{GrantId, KeyId, MaterialId};
+pub use records::{AliasRecord, CredentialRecord, GrantRecord, KeyRecord, LastUsage, PrincipalRecord};
 pub(crate) use records::{
-    AliasRecord, AutomaticRotation, CredentialRecord, GrantConstraints, GrantRecord, ImportRecord, KeyManager,
-    KeyOrigin, KeyRecord, KeyState, LastUsage, MaterialMade, MaterialRecord, PrincipalRecord, Tag,
+    AutomaticRotation, GrantConstraints, ImportRecord, KeyManager, KeyOrigin, KeyState, MaterialMade, MaterialRecord,
+    Tag,
 };
 pub(crate) use redb::Error as StateError;
 pub(crate) use transaction::{Lookup, Reading, Writing};

@@ -10,7 +10,7 @@ use crate::encryption_context::EncryptionContext;
 use crate::principals::PrincipalId;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct KeyRecord {
+pub struct KeyRecord {
     pub(crate) id: KeyId,
     pub(crate) description: String,
     pub(crate) created: Timestamp,
@@ -130,7 +130,7 @@ pub(crate) struct Tag {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct AliasRecord {
+pub struct AliasRecord {
     pub(crate) target: KeyId,
     pub(crate) created: Timestamp,
     pub(crate) updated: Timestamp,
@@ -138,7 +138,7 @@ pub(crate) struct AliasRecord {
 
 /// What a grantee may do with one key. Grants only allow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct GrantRecord {
+pub struct GrantRecord {
     pub(crate) id: GrantId,
     pub(crate) key: KeyId,
     pub(crate) created: Timestamp,
@@ -166,7 +166,7 @@ pub(crate) struct GrantConstraints {
 
 /// Someone who may call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct PrincipalRecord {
+pub struct PrincipalRecord {
     pub(crate) id: PrincipalId,
     /// What CloudTrail calls the principal id: `AIDA…`, `AROA…`, for the root the account id.
     pub(crate) unique_id: String,
@@ -179,7 +179,7 @@ pub(crate) struct PrincipalRecord {
 
 /// An access key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct CredentialRecord {
+pub struct CredentialRecord {
     pub(crate) access_key_id: String,
     pub(crate) principal: PrincipalId,
     /// Under the root key.
@@ -188,7 +188,7 @@ pub(crate) struct CredentialRecord {
 
 /// The last successful use of a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LastUsage {
+pub struct LastUsage {
     pub(crate) operation: String,
     pub(crate) at: Timestamp,
     pub(crate) event_id: String,

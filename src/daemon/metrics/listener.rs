@@ -74,7 +74,7 @@ async fn answer(
     respond(&mut stream, "200 OK", &text, head_only).await
 }
 
-enum Asked {
+pub enum Asked {
     Metrics { head_only: bool },
     Elsewhere,
     OtherMethod,
@@ -92,7 +92,7 @@ async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-fn request(head: &[u8]) -> Asked {
+pub fn request(head: &[u8]) -> Asked {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let Ok(line) = std::str::from_utf8(line) else { return Asked::Nonsense };
     let [method, target, version] = line.split(' ').collect::<Vec<_>>()[..] else { return Asked::Nonsense };

@@ -1,7 +1,7 @@
 //! What the daemon counts of its volume, and its text for Prometheus.
 
 mod exposition;
-mod listener;
+pub mod listener;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@
 //! descriptor of the area; the outcome comes back on its standard output, which is the same socket.
 
 mod helper;
-mod wire;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;

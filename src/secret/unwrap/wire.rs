@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::UnwrapRequest;
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Question {
+pub struct Question {
     /// Where in the area the key belongs.
     pub(super) offset_bytes: usize,
     pub(super) request: UnwrapRequest,
@@ -26,7 +26,7 @@ pub(super) struct Question {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
+pub enum Outcome {
     Unwrapped,
     Kms(KmsRefusal),
     OtherKmsKey(KmsKeyArn),
@@ -36,7 +36,7 @@ pub(super) enum Outcome {
 
 /// A [`KmsError`] on its way between the processes.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct KmsRefusal {
+pub struct KmsRefusal {
     operation: String,
     #[serde(with = "AnswerName")]
     answer: Answer,
@@ -84,7 +84,7 @@ impl From<KmsRefusal> for KmsError {
 }
 
 /// Sends the whole question; the descriptor goes with its first byte.
-pub(super) fn send(mut socket: &UnixStream, question: &Question, area: BorrowedFd<'_>) -> io::Result<()> {
+pub fn send(mut socket: &UnixStream, question: &Question, area: BorrowedFd<'_>) -> io::Result<()> {
     let text = serde_json::to_vec(question)?;
     let descriptors = [area];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -96,7 +96,7 @@ pub(super) fn send(mut socket: &UnixStream, question: &Question, area: BorrowedF
 }
 
 /// The question, and the area as a file.
-pub(super) fn receive(mut socket: &UnixStream) -> io::Result<(Question, File)> {
+pub fn receive(mut socket: &UnixStream) -> io::Result<(Question, File)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let mut text = vec![0; 4096];
@@ -113,7 +113,7 @@ pub(super) fn receive(mut socket: &UnixStream) -> io::Result<(Question, File)> {
 }
 
 /// One line, as the parent expects it.
-pub(super) fn reply(mut output: impl Write, outcome: &Outcome) -> io::Result<()> {
+pub fn reply(mut output: impl Write, outcome: &Outcome) -> io::Result<()> {
     let mut line = serde_json::to_vec(outcome)?;
     line.push(b'\n');
     output.write_all(&line)?;

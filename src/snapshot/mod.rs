@@ -43,7 +43,7 @@ pub use header::{HeaderDraft, SnapshotHeader, SnapshotKind};
 pub use listing::Listing;
 pub use location::StoreLocation;
 pub use marker::{UploadMarker, Uploader};
-pub use pack_set::PackSet;
+pub use pack_set::{NoPackSet, PackSet};
 pub use prune::KeepRules;
 pub use reader::{ChunkVisit, SnapshotReader};
 pub use removal::Freed;

@@ -7,9 +7,31 @@ use serde::{Deserialize, Serialize};
 use crate::format::SnapshotId;
 
 /// For each snapshot, `[first, last]` of each run of its packs, in order and apart.
+///
+/// Any reader of a store may be handed one that somebody wrote otherwise: it is refused, since what is kept is found in it by its
+/// order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "BTreeMap<SnapshotId, Vec<[u32; 2]>>")]
 pub struct PackSet(pub(super) BTreeMap<SnapshotId, Vec<[u32; 2]>>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the packs of {0} are not ranges of numbers, in order and apart")]
+pub struct NoPackSet(SnapshotId);
+
+impl TryFrom<BTreeMap<SnapshotId, Vec<[u32; 2]>>> for PackSet {
+    type Error = NoPackSet;
+
+    fn try_from(packs: BTreeMap<SnapshotId, Vec<[u32; 2]>>) -> Result<Self, NoPackSet> {
+        let disordered = packs.iter().find(|(_, ranges)| {
+            ranges.iter().any(|[first, last]| first > last)
+                || ranges.windows(2).any(|pair| pair[0][1].saturating_add(1) >= pair[1][0])
+        });
+        match disordered {
+            Some((origin, _)) => Err(NoPackSet(origin.clone())),
+            None => Ok(Self(packs)),
+        }
+    }
+}
 
 impl PackSet {
     pub(super) fn insert(&mut self, origin: &SnapshotId, number: u32) {
@@ -73,5 +95,20 @@ mod tests {
             assert!(ranges.windows(2).all(|pair| pair[0][1] + 1 < pair[1][0]), "{ranges:?}");
         }
         assert!(!set.contains(&"snap-2".parse().unwrap(), 1));
+    }
+
+    #[test]
+    fn ranges_that_nobody_here_would_write_are_refused_and_not_searched() {
+        let read = |ranges: &str| serde_json::from_str::<PackSet>(&format!("{{\"snap-1\":{ranges}}}"));
+        for good in ["[]", "[[0,0]]", "[[0,3],[5,5],[7,4294967295]]"] {
+            let set = read(good).unwrap();
+            assert_eq!(serde_json::to_string(&set).unwrap(), format!("{{\"snap-1\":{good}}}"));
+        }
+        // The first of them made a deletion that met it panic, the second lost what it still needed.
+        for bad in ["[[0,0],[5,5],[10,2]]", "[[5,6],[0,1]]", "[[0,1],[1,2]]", "[[0,1],[2,3]]", "[[0,4294967295],[0,0]]"]
+        {
+            let problem = read(bad).unwrap_err().to_string();
+            assert!(problem.contains("the packs of snap-1 are not ranges"), "{problem}");
+        }
     }
 }

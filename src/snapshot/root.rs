@@ -6,6 +6,8 @@ use super::entry::{ChunkEntry, Location, Origins, put_location, take_location};
 use super::fields::{Fields, put_len};
 use super::pack_set::PackSet;
 use super::seal::BlobKey;
+use super::{CHUNK_SIZE, CHUNKS_PER_LEAF};
+use crate::format::MAX_SIZE;
 
 /// A leaf as the root knows it.
 #[derive(Clone)]
@@ -55,7 +57,11 @@ pub fn encode_root(leaves: &[LeafRef]) -> Zeroizing<Vec<u8>> {
     out
 }
 
-/// Leaves in the order of their numbers. `None`: no root that this program would write.
+/// Of the largest volume.
+const MAX_LEAVES: u64 = (MAX_SIZE / CHUNK_SIZE as u64).div_ceil(CHUNKS_PER_LEAF as u64);
+const MAX_LEAF_DATA_BYTES: u64 = (CHUNKS_PER_LEAF * CHUNK_SIZE) as u64;
+
+/// Leaves in the order of their numbers, none beyond the largest volume. `None`: no root that this program would write.
 pub fn decode_root(bytes: &[u8]) -> Option<Vec<LeafRef>> {
     let mut fields = Fields(bytes);
     let origins = Origins::decode(&mut fields)?;
@@ -69,7 +75,11 @@ pub fn decode_root(bytes: &[u8]) -> Option<Vec<LeafRef>> {
         let mut packs = PackSet::default();
         for _ in 0..fields.u32()? {
             let origin = origins.get(fields.len()?)?;
-            packs.insert_range(origin, [fields.u32()?, fields.u32()?]);
+            let (first, last) = (fields.u32()?, fields.u32()?);
+            packs.insert_range(origin, (first <= last).then_some([first, last])?);
+        }
+        if number >= MAX_LEAVES || data_bytes > MAX_LEAF_DATA_BYTES {
+            return None;
         }
         if leaves.last().is_some_and(|last| last.number >= number) {
             return None;
@@ -77,4 +87,38 @@ pub fn decode_root(bytes: &[u8]) -> Option<Vec<LeafRef>> {
         leaves.push(LeafRef { number, at, key, data_bytes, packs });
     }
     fields.is_at_end().then_some(leaves)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn leaf(number: u64, data_bytes: u64, packs: &[[u32; 2]]) -> LeafRef {
+        let origin: crate::format::SnapshotId = "snap-1".parse().unwrap();
+        LeafRef {
+            number,
+            at: Location { origin: Arc::new(origin.clone()), pack: 0, offset: 0, len: 100 },
+            key: Zeroizing::new([7; 32]),
+            data_bytes,
+            packs: PackSet([(origin, packs.to_vec())].into()),
+        }
+    }
+
+    #[test]
+    fn a_root_of_a_volume_that_cannot_be_is_refused() {
+        let decoded = |leaf: LeafRef| decode_root(&encode_root(&[leaf]));
+        let last = decoded(leaf(MAX_LEAVES - 1, MAX_LEAF_DATA_BYTES, &[[0, 3], [5, 5]])).unwrap();
+        assert_eq!(last[0].packs, leaf(0, 0, &[[0, 3], [5, 5]]).packs);
+        // One more leaf than there are numbers, and a sum that no number holds.
+        for (number, data_bytes) in [(MAX_LEAVES, 0), (u64::MAX, 0), (0, MAX_LEAF_DATA_BYTES + 1), (0, u64::MAX)] {
+            assert!(decoded(leaf(number, data_bytes, &[])).is_none(), "{number} {data_bytes}");
+        }
+    }
+
+    #[test]
+    fn a_root_whose_ranges_of_packs_run_backwards_is_refused() {
+        assert!(decode_root(&encode_root(&[leaf(0, 0, &[[0, 0], [5, 5], [10, 2]])])).is_none());
+    }
 }

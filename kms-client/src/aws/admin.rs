@@ -75,16 +75,17 @@ impl KmsAdmin for AwsKms {
         let mut grants = Vec::new();
         let mut marker = None;
         loop {
-            let answer = self.client.list_grants().key_id(key.as_str()).set_marker(marker).send().await;
+            let answer = self.client.list_grants().key_id(key.as_str()).set_marker(marker.clone()).send().await;
             let answer = answer.map_err(|error| self.parties.failure("ListGrants", &error))?;
+            let answered = Answered { kms: self, operation: "ListGrants", request_id: answer.request_id() };
             grants.extend(answer.grants().iter().map(|grant| ListedGrant {
                 id: grant.grant_id().unwrap_or_default().to_owned(),
                 name: grant.name().filter(|name| !name.is_empty()).map(str::to_owned),
                 grantee_principal: grant.grantee_principal().map(str::to_owned),
                 operations: grant.operations().iter().map(|operation| operation.as_str().to_owned()).collect(),
             }));
-            marker = answer.next_marker().map(str::to_owned);
-            if !answer.truncated() || marker.is_none() {
+            marker = answered.next_page(marker.as_deref(), answer.next_marker().filter(|_| answer.truncated()))?;
+            if marker.is_none() {
                 return Ok(grants);
             }
         }
@@ -107,8 +108,9 @@ impl KmsAdmin for AwsKms {
         let mut found = Vec::new();
         let mut marker = None;
         loop {
-            let answer = self.client.list_keys().set_marker(marker).send().await;
+            let answer = self.client.list_keys().set_marker(marker.clone()).send().await;
             let answer = answer.map_err(|error| self.parties.failure("ListKeys", &error))?;
+            let answered = Answered { kms: self, operation: "ListKeys", request_id: answer.request_id() };
             for arn in answer.keys().iter().filter_map(|key| key.key_arn()) {
                 let described = self.client.describe_key().key_id(arn).send().await;
                 // A key of somebody else's that may not be described is not the one.
@@ -117,8 +119,8 @@ impl KmsAdmin for AwsKms {
                     found.extend(arn.parse::<KmsKeyArn>());
                 }
             }
-            marker = answer.next_marker().map(str::to_owned);
-            if !answer.truncated() || marker.is_none() {
+            marker = answered.next_page(marker.as_deref(), answer.next_marker().filter(|_| answer.truncated()))?;
+            if marker.is_none() {
                 return Ok(found);
             }
         }

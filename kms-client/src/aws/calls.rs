@@ -156,6 +156,12 @@ impl Answered<'_> {
         self.has("key ARN", text.and_then(|text| text.parse().ok()))
     }
 
+    /// Where the next page begins, if there is one. A server that says the same place again would say it for ever.
+    pub(super) fn next_page(&self, before: Option<&str>, next: Option<&str>) -> Result<Option<String>, KmsError> {
+        let goes_on = next.is_none() || next != before;
+        self.has("NextMarker", goes_on.then(|| next.map(str::to_owned)))
+    }
+
     fn wrapped(&self, blob: Option<&Blob>) -> Result<WrappedKey, KmsError> {
         let blob = blob.map(|blob| blob.as_ref().to_vec());
         Ok(WrappedKey(self.has("CiphertextBlob", blob.filter(|bytes| !bytes.is_empty()))?))

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use kms_client::{Answer, AwsKms, EncryptionContext, Kms, KmsError, KmsKeyArn, KmsKeyId, Login, Patience, WrappedKey};
+use kms_client::{
+    Answer, AwsKms, EncryptionContext, Kms, KmsAdmin, KmsError, KmsKeyArn, KmsKeyId, Login, Patience, WrappedKey,
+};
 
 use crate::canned::{Canned, Reply};
 use crate::home::{Home, alone};
@@ -240,4 +242,24 @@ async fn a_key_that_asymmetric_crypto_owns_wraps_nothing() {
         assert_eq!(description.wraps_data_keys, wraps, "{usage} {spec}");
         assert_eq!(description.state, kms_client::KeyState::Other("Dormant".to_owned()));
     }
+}
+
+#[tokio::test]
+async fn a_list_that_never_gets_on_is_given_up() {
+    let Some(home) = alone("answers::a_list_that_never_gets_on_is_given_up", &[]) else {
+        return;
+    };
+    let page = |rest: &str| Reply::Http(200, JSON, format!(r#"{{"Grants":[{{"GrantId":"g"}}]{rest}}}"#));
+    let server = Canned::start(page(r#","Truncated":true,"NextMarker":"again""#)).await;
+    let kms = connect(&home, &server.endpoint()).await;
+    let key: KmsKeyArn = KEY.parse().expect("an ARN");
+    let error = kms.list_grants(&key).await.expect_err("it has no end");
+    assert!(error.answer == Answer::Unreachable && error.message.contains("NextMarker"), "{error}");
+    assert_eq!(server.requests(), 2);
+
+    // The control: it gets on, and ends.
+    server.will_first(page(r#","Truncated":true,"NextMarker":"first""#));
+    server.will_first(page(r#","Truncated":true,"NextMarker":"second""#));
+    server.will(page(""));
+    assert_eq!(kms.list_grants(&key).await.expect("three pages").len(), 3);
 }

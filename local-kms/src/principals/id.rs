@@ -88,6 +88,10 @@ impl FromStr for PrincipalId {
     fn from_str(text: &str) -> Result<Self, NoPrincipal> {
         let none = || NoPrincipal(text.to_owned());
         if let Some((service, principal)) = text.split_once(ACTING_FOR) {
+            // Nobody acts for one who acts for another; asked here, a name of any length is looked at once.
+            if principal.contains(ACTING_FOR) {
+                return Err(none());
+            }
             let principal = principal.parse().map_err(|_| none())?;
             return match (service.parse().map_err(|_| none())?, principal) {
                 (
@@ -145,6 +149,16 @@ impl TryFrom<String> for PrincipalId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_any_length_is_refused_without_going_deeper_for_each_part() {
+        // A request may have a MiB; so deep, the stack of a thread ends.
+        let endless = "a.amazonaws.com for ".repeat(50_000);
+        let refused = std::thread::Builder::new().stack_size(256 * 1024).spawn(move || endless.parse::<PrincipalId>());
+        assert!(refused.unwrap().join().unwrap().is_err());
+        assert!("a.amazonaws.com for b.amazonaws.com for user/alice".parse::<PrincipalId>().is_err());
+        assert!("a.amazonaws.com for user/alice".parse::<PrincipalId>().is_ok(), "the control");
+    }
 
     #[test]
     fn a_principal_reads_as_it_is_written() {

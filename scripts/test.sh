@@ -34,4 +34,4 @@ cargo test --workspace --locked "$@"
 
 # A little of it each time; `scripts/fuzz.sh --runs 1000000` is for a night.
 step "decoders"
-scripts/fuzz.sh --runs 20000 --seconds 3
+scripts/fuzz.sh --runs 20000 --seconds 2

@@ -46,6 +46,7 @@ pub fn create(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Superblock, CatalogError> {
     let paths = root.volume(&request.id);
+    root.check_ours()?;
     let backing = check(&paths, request)?;
     let keys = wrap_keys(request)?;
     let made = unwrap_key(request, &keys).and_then(|volume_key| {

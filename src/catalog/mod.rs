@@ -18,6 +18,7 @@ mod last_snapshot;
 mod lifecycle;
 mod listing;
 mod mount_record;
+mod ownership;
 mod paths;
 mod peek;
 mod record;

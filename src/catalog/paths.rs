@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::CatalogError;
+use super::ownership;
 use crate::format::VolumeId;
 
 /// The directory that holds everything envol keeps on this host.
@@ -47,9 +48,20 @@ impl Root {
         VolumePaths { dir: self.volumes().join(directory), ..self.volume(id) }
     }
 
-    /// The paths of a volume that is there.
+    /// Whoever else may change it decides what is found in it.
+    ///
+    /// # Errors
+    /// [`CatalogError::Usage`]
+    pub(super) fn check_ours(&self) -> Result<(), CatalogError> {
+        ownership::check_ours(&self.0)?;
+        ownership::check_ours_within(&self.volumes())
+    }
+
+    /// The paths of a volume that is there, where nobody else can change them.
     pub fn existing(&self, id: &VolumeId) -> Result<VolumePaths, CatalogError> {
         let paths = self.volume(id);
+        self.check_ours()?;
+        ownership::check_ours_within(&paths.dir)?;
         match fs::metadata(&paths.dir) {
             Ok(_) => Ok(paths),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -148,10 +160,10 @@ impl VolumePaths {
     }
 
     /// For the owner alone. Does not touch the mount point, where a killed daemon's dead mount may lie.
-    pub fn make_runtime_dir(&mut self) -> io::Result<()> {
-        private_dir_all(&self.runtime)?;
-        self.runtime = fs::canonicalize(&self.runtime)?;
-        Ok(())
+    pub fn make_runtime_dir(&mut self) -> Result<(), CatalogError> {
+        let made = private_dir_all(&self.runtime).and_then(|()| fs::canonicalize(&self.runtime));
+        self.runtime = made.map_err(CatalogError::io("make", &self.runtime))?;
+        ownership::check_ours_within(&self.runtime)
     }
 
     /// For the owner alone.
@@ -168,7 +180,9 @@ pub(super) fn private_dir_all(path: &Path) -> io::Result<()> {
 /// Writes a small file whole or not at all, for the owner alone; durable on return.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut options = File::options();
+    let mut file =
+        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;

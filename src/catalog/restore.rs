@@ -102,6 +102,7 @@ type Begun = (Staging, Restoration, VolumeKey);
 
 /// Nothing is written before KMS has answered.
 fn begin(root: &Root, request: &CreateRequest, asked: Asked) -> Result<Begun, CatalogError> {
+    root.check_ours()?;
     let backing = check(&root.volume(&request.id), request)?;
     let keys = wrap_keys(request)?;
     let begun = unwrap_key(request, &keys).and_then(|volume_key| {

@@ -29,7 +29,7 @@ use crate::volume::{Volume, VolumeKeys};
 pub fn run(root: &Root, paths: &mut VolumePaths, options: &AttachOptions) -> Result<(), DaemonError> {
     let refused = hardening::harden();
     let metrics = options.metrics_listen.map(listen_for_metrics).transpose()?;
-    paths.make_runtime_dir().map_err(DaemonError::io("make the runtime directory"))?;
+    paths.make_runtime_dir()?;
     for refusal in &refused {
         tracing::warn!("the host does not allow this process to {refusal}");
     }

@@ -12,8 +12,9 @@ use super::readiness::{report, warn};
 use crate::catalog::{CatalogError, MountRecord, Root, UnlockedHeader, VolumePaths};
 use crate::format::{FileSystemKind, FileSystemState};
 use crate::host::loop_device::LoopDevice;
+use crate::host::mounts::{self, Mounts};
 use crate::host::tools::Tool;
-use crate::host::{HostError, file_system, guard, mounts};
+use crate::host::{HostError, file_system, guard};
 use crate::volume::{Scratch, Volume};
 
 /// chown(1) of one directory.
@@ -95,6 +96,7 @@ pub(super) fn bring_up(
     report(&format!("mounting {kind} on {}", dir.display()));
     guard_dir(root, &attached.paths, dir)?;
     mounts::mount(&device, dir, kind, &[])?;
+    check_place(&device, dir)?;
     attached.dir = Some(dir.to_owned());
     if !is_made && file_system::grows_mounted(kind) {
         grow_if_smaller(attached, kind, || file_system::grow(kind, &device, dir));
@@ -105,6 +107,25 @@ pub(super) fn bring_up(
     // From now on the loop device ends with its last user, whatever becomes of this process.
     device.clear_on_last_close()?;
     Ok(())
+}
+
+/// `dir` is without symbolic links, as it was looked at. Whoever may rename a directory above it can have put one there since, and the
+/// file system is mounted where that leads.
+fn check_place(device: &LoopDevice, dir: &Path) -> Result<(), DaemonError> {
+    let (number, mounts) = (device.device_number()?, Mounts::read()?);
+    if mounts.at(dir).is_some_and(|mount| mount.device == number) {
+        return Ok(());
+    }
+    for elsewhere in mounts.of_device(number) {
+        mounts::unmount_lazily(&elsewhere.mount_point)?;
+    }
+    let dir = dir.display();
+    Err(HostError::Unsupported {
+        what: format!(
+            "{dir} was exchanged while it was mounted on; nothing is mounted now. Who may rename what is above it?"
+        ),
+    }
+    .into())
 }
 
 /// After a resize that was interrupted or done while it was away, or of a snapshot of a smaller volume. It serves as it is, too:

@@ -38,7 +38,7 @@ pub fn spawn_detached(
     paths: &mut VolumePaths,
     mut progress: impl FnMut(&str),
 ) -> Result<Started, DaemonError> {
-    paths.make_runtime_dir().map_err(DaemonError::io("make the runtime directory"))?;
+    paths.make_runtime_dir()?;
     let address = paths.runtime().join(format!("{}.{}.notify", paths.id(), std::process::id()));
     // Of an interrupted command whose pid this one has now.
     let _ = fs::remove_file(&address);
@@ -59,6 +59,7 @@ fn start(
         .create(true)
         .append(true)
         .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(paths.log())
         .map_err(DaemonError::io("open its log"))?;
     let mut command = Command::new("/proc/self/exe");

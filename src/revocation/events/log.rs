@@ -45,7 +45,9 @@ impl EventLog {
     pub fn append(&self, event: &Event) -> io::Result<()> {
         let mut line = serde_json::to_vec(event)?;
         line.push(b'\n');
-        let mut file = File::options().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
+        let mut options = File::options();
+        let options = options.read(true).append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let mut file = options.open(&self.path)?;
         let len = file.metadata()?.len();
         // A crash, or a full disk, may have cut the last line short: this one must not become the rest of it.
         if len > 0 && !ends_with_newline(&file, len)? {

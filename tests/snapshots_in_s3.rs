@@ -246,7 +246,8 @@ fn what_a_killed_command_had_uploaded_is_not_uploaded_again() {
 
     // One that nobody continues is cleared away, and nothing else.
     write(&host, &volume, 170 * MIB, &noise(2, 40 << 20));
-    let slow = started(&person, &["snapshot", "create", &volume, "--no-compression", "--bandwidth", "16MiB"]);
+    // So slow that it is not through before it is killed, however busy the host is.
+    let slow = started(&person, &["snapshot", "create", &volume, "--no-compression", "--bandwidth", "2MiB"]);
     wait_until("a pack more", SOON, || {
         let packs: u64 = server.objects("killed/packs").iter().map(|(_, len)| len).sum();
         packs > stored

@@ -12,8 +12,10 @@ use crate::daemon::{Command, ControlError, Reply, ask, clear_leftovers, cut_off}
 pub(super) fn run(root: &Root, verb: &Detach, output: &Output) -> Result<(), CliError> {
     let paths = root.existing(&verb.volume)?;
     let id = &verb.volume;
-    if ask(&paths, &Command::Status).is_err_and(|error| error.is_silence()) {
-        return end_the_silent(&paths, verb, output);
+    if let Err(silent) = ask(&paths, &Command::Status)
+        && silent.is_silence()
+    {
+        return end_the_silent(&paths, silent, verb, output);
     }
     match ask(&paths, &Command::Detach { force: verb.force }) {
         Ok(Reply::Detached) => {
@@ -31,14 +33,10 @@ pub(super) fn run(root: &Root, verb: &Detach, output: &Output) -> Result<(), Cli
     }
 }
 
-fn end_the_silent(paths: &VolumePaths, verb: &Detach, output: &Output) -> Result<(), CliError> {
+fn end_the_silent(paths: &VolumePaths, silent: ControlError, verb: &Detach, output: &Output) -> Result<(), CliError> {
     let id = &verb.volume;
     if !verb.force {
-        let message = format!(
-            "the daemon of volume {id} does not answer; it may be stopped, or wait for memory or for its disk. `envol detach --force {id}` \
-             ends it, and what was not synced is lost"
-        );
-        return Err(CliError::new(ExitStatus::Busy, message));
+        return Err(silent.into());
     }
     cut_off(paths)?;
     let text =

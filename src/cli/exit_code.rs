@@ -171,7 +171,7 @@ impl ExitStatus {
     pub(super) fn of_control(error: &ControlError) -> Self {
         match error {
             ControlError::NotAttached | ControlError::Ended => Self::NoSuchThing,
-            ControlError::AnotherRoot { .. } => Self::Busy,
+            ControlError::AnotherRoot { .. } | ControlError::Silent { .. } => Self::Busy,
             ControlError::AnotherVersion(_) | ControlError::Io(_) => Self::Unexpected,
         }
     }

@@ -1,11 +1,13 @@
 //! The control socket of an attached volume: one JSON object a line, a question and its answer.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::Counters;
@@ -195,6 +197,12 @@ pub enum ControlError {
     /// It ended before it answered, and none listens any more.
     #[error("the daemon ended before it answered")]
     Ended,
+    /// Its threads may wait inside the kernel, where no signal reaches them.
+    #[error(
+        "the daemon{} does not answer; it may be stopped, or wait for memory or for its disk. `envol detach --force` ends it, and what was \
+         not synced is lost", .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+    )]
+    Silent { pid: Option<i32> },
     #[error("the daemon is of another version than this command, and answers in another way: {0}")]
     AnotherVersion(serde_json::Error),
     #[error("the daemon's control socket failed: {0}")]
@@ -209,7 +217,7 @@ impl ControlError {
 
     /// Somebody is there, and does not answer in time.
     pub fn is_silence(&self) -> bool {
-        matches!(self, Self::Io(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+        matches!(self, Self::Silent { .. })
     }
 
     /// Somebody served the volume, and went away in the middle of it.
@@ -239,9 +247,12 @@ fn is_end(error: &io::Error) -> bool {
 }
 
 /// The process behind a socket that nobody answers; the kernel knows who listens.
-pub(super) fn listener(paths: &VolumePaths) -> Option<rustix::process::Pid> {
-    let stream = UnixStream::connect(paths.control_socket()).ok()?;
-    Some(rustix::net::sockopt::socket_peercred(&stream).ok()?.pid)
+pub(super) fn listener(paths: &VolumePaths) -> Option<Pid> {
+    peer(&UnixStream::connect(paths.control_socket()).ok()?)
+}
+
+fn peer(stream: &UnixStream) -> Option<Pid> {
+    rustix::net::sockopt::socket_peercred(stream).ok().map(|peer| peer.pid)
 }
 
 /// A question whose answer has several parts. When it is dropped the daemon gives up what it does for it.
@@ -281,7 +292,12 @@ impl Conversation {
 
     pub fn hear(&mut self) -> Result<Reply, ControlError> {
         let mut answer = String::new();
-        self.0.read_line(&mut answer)?;
+        self.0.read_line(&mut answer).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                ControlError::Silent { pid: peer(self.0.get_ref()).map(Pid::as_raw_nonzero).map(NonZero::get) }
+            }
+            _ => error.into(),
+        })?;
         if answer.is_empty() {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }

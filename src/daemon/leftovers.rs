@@ -124,6 +124,7 @@ pub(super) fn who_is_attached(paths: &VolumePaths) -> String {
         Ok(Reply::Status(status)) => {
             format!("volume {id} is attached already, by pid {}; `envol detach {id}` ends that", status.pid)
         }
+        Err(error) if error.is_silence() => format!("volume {id} is attached already: {error}"),
         _ => format!("volume {id} is in use by another process: its image is locked"),
     }
 }

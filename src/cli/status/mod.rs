@@ -55,6 +55,7 @@ pub(super) fn merged(paths: &VolumePaths, mut on_disk: VolumeSummary) -> Merged 
             if on_disk.state == "available" {
                 on_disk.state = "in-use".to_owned();
                 on_disk.cause = Some(match answer {
+                    Err(error) if error.is_silence() => error.to_string(),
                     Err(error) => format!("its daemon does not answer: {error}"),
                     Ok(Reply::Failed { message }) => format!("its daemon does not answer: {message}"),
                     Ok(_) => "its daemon answered another question".to_owned(),

@@ -1,6 +1,6 @@
 //! The control socket of an attached volume: one JSON object a line, a question and its answer.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::metrics::Counters;
 use super::program::Program;
 use super::snapshot::SnapshotOrder;
 use crate::catalog::{Rewrapped, VolumePaths, VolumeSummary, WrappedKeys};
-use crate::snapshot::SnapshotHeader;
+use crate::snapshot::{MAX_HEADER_LEN, SnapshotHeader};
 use crate::store::CacheMode;
 
 /// Raised when a question or an answer changes its meaning. A new question, or one more field of an answer that may be missing,
@@ -35,6 +35,9 @@ pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// No question is longer.
 pub(super) const MAX_LINE_BYTES: u64 = 64 << 10;
+
+/// No answer is longer: one has the header of a snapshot, which a manifest holds up to that length, and little besides.
+const MAX_ANSWER_BYTES: u64 = MAX_HEADER_LEN as u64 + (1 << 20);
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Request {
@@ -292,14 +295,19 @@ impl Conversation {
 
     pub fn hear(&mut self) -> Result<Reply, ControlError> {
         let mut answer = String::new();
-        self.0.read_line(&mut answer).map_err(|error| match error.kind() {
+        let read = (&mut self.0).take(MAX_ANSWER_BYTES).read_line(&mut answer);
+        read.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 ControlError::Silent { pid: peer(self.0.get_ref()).map(Pid::as_raw_nonzero).map(NonZero::get) }
             }
             _ => error.into(),
         })?;
-        if answer.is_empty() {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        if !answer.ends_with('\n') {
+            return Err(match answer.len() as u64 {
+                MAX_ANSWER_BYTES => io::Error::new(io::ErrorKind::InvalidData, "an answer without an end"),
+                _ => io::ErrorKind::UnexpectedEof.into(),
+            }
+            .into());
         }
         match serde_json::from_str(&answer).map_err(ControlError::AnotherVersion)? {
             Reply::AnotherRoot { pid, dir } => Err(ControlError::AnotherRoot { pid, dir }),
@@ -335,6 +343,31 @@ mod tests {
     fn the_answer_of_a_later_daemon_is_told_from_a_broken_socket() {
         assert!(matches!(hear(r#"{"reply":"sung","verse":1}"#), Err(ControlError::AnotherVersion(_))));
         assert!(matches!(hear(r#"{"reply":"detached","verse":1}"#), Ok(Reply::Detached)));
+    }
+
+    #[test]
+    fn an_answer_without_an_end_is_given_up_and_one_that_was_cut_short_is_a_lost_daemon() {
+        let (mut daemon, command) = UnixStream::pair().unwrap();
+        let talker = std::thread::spawn(move || {
+            let (filler, mut said) = ([b' '; 1 << 16], 0);
+            while let Ok(()) = daemon.write_all(&filler) {
+                said += filler.len() as u64;
+            }
+            said
+        });
+        let error = Conversation(BufReader::new(command)).hear().unwrap_err();
+        assert!(error.to_string().contains("without an end"), "{error}");
+        // What lay in the socket nobody read.
+        let said = talker.join().unwrap();
+        assert!((MAX_ANSWER_BYTES - (1 << 16)..MAX_ANSWER_BYTES + (2 << 20)).contains(&said), "{said}");
+
+        let (mut daemon, command) = UnixStream::pair().unwrap();
+        daemon.write_all(br#"{"reply":"detached""#).unwrap();
+        drop(daemon);
+        assert!(Conversation(BufReader::new(command)).hear().unwrap_err().is_lost());
+        // The control: long, and with an end.
+        let long = " ".repeat(1 << 16);
+        assert!(matches!(hear(&format!(r#"{{"reply":"detached"{long}}}"#)), Ok(Reply::Detached)));
     }
 
     #[test]

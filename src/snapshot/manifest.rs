@@ -11,7 +11,7 @@ const MAGIC: &[u8; 8] = b"ENVOLSNP";
 /// Magic, version, length of the header.
 pub(super) const PREFIX_LEN: usize = 8 + 4 + 4;
 /// Far above what a header of many ranges of packs comes to.
-const MAX_HEADER_LEN: usize = 64 << 20;
+pub const MAX_HEADER_LEN: usize = 64 << 20;
 
 pub(super) fn object_name(id: &SnapshotId) -> String {
     format!("snapshots/{id}")

@@ -42,6 +42,7 @@ pub use error::SnapshotError;
 pub use header::{HeaderDraft, SnapshotHeader, SnapshotKind};
 pub use listing::Listing;
 pub use location::StoreLocation;
+pub use manifest::MAX_HEADER_LEN;
 pub use marker::{UploadMarker, Uploader};
 pub use pack_set::{NoPackSet, PackSet};
 pub use prune::KeepRules;

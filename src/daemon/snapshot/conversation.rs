@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::order::SnapshotOrder;
 use super::running::{Running, lock};
 use crate::daemon::attached::Shared;
-use crate::daemon::control::{PROGRESS_INTERVAL, Reply, SnapshotProgress};
+use crate::daemon::control::{MAX_LINE_BYTES, PROGRESS_INTERVAL, Reply, SnapshotProgress};
 use crate::daemon::error::DaemonError;
 use crate::daemon::serve::send;
 use crate::host::give_way;
@@ -53,8 +53,7 @@ pub(in crate::daemon) async fn converse(
         return Err(error);
     }
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
-    // Unlike `read_line` it loses nothing of a line that has come in part when another branch is taken.
-    let mut lines = reader.lines();
+    let mut line = Zeroizing::new(Vec::new());
     loop {
         tokio::select! {
             taken = &mut outcome => return Ok(taken.map_or_else(|_| shared.given_up(), |taken| shared.reply(taken, &running))),
@@ -65,14 +64,14 @@ pub(in crate::daemon) async fn converse(
                     return Err(error);
                 }
             }
-            line = lines.next_line() => match line {
-                Ok(Some(mut line)) => {
-                    if let Ok(renewed) = serde_json::from_str(&line) {
+            heard = hear(reader, &mut line) => match heard {
+                Ok(true) => {
+                    if let Ok(renewed) = serde_json::from_slice(&line) {
                         *lock(&running.s3) = Some(renewed);
                     }
                     line.zeroize();
                 }
-                // Ctrl-C, or a command that was killed.
+                // Ctrl-C, or a command that was killed, or none of ours.
                 _ => {
                     running.cancelled.store(true, Ordering::Release);
                     return Err(io::ErrorKind::BrokenPipe.into());
@@ -80,6 +79,14 @@ pub(in crate::daemon) async fn converse(
             },
         }
     }
+}
+
+/// Whether the line is whole now: it is not when it ended without its last byte, or is longer than any of ours. Nothing is lost of
+/// one that has come in part when this is dropped; the next call goes on with it.
+async fn hear(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<bool> {
+    let left = MAX_LINE_BYTES.saturating_sub(line.len() as u64);
+    reader.take(left).read_until(b'\n', line).await?;
+    Ok(line.ends_with(b"\n"))
 }
 
 fn progress(taking: &TakingProgress) -> SnapshotProgress {
@@ -117,4 +124,44 @@ impl Shared {
 
 fn not_served() -> DaemonError {
     DaemonError::Io { action: "take the snapshot", source: io::Error::other("the volume is not served any more") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use futures_util::FutureExt;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_to_a_snapshot_that_has_no_end_is_heard_no_longer_than_any_of_ours() {
+        let mut endless = BufReader::new(tokio::io::repeat(b'x'));
+        let mut line = Vec::new();
+        assert!(!hear(&mut endless, &mut line).await.unwrap());
+        assert_eq!(line.len() as u64, MAX_LINE_BYTES);
+        assert!(!hear(&mut endless, &mut line).await.unwrap(), "nor by asking again");
+        assert_eq!(line.len() as u64, MAX_LINE_BYTES);
+
+        // The control: as long as it may be.
+        let longest = [&vec![b'x'; line.len() - 1][..], b"\nnext"].concat();
+        line.clear();
+        assert!(hear(&mut &longest[..], &mut line).await.unwrap());
+        assert_eq!(line, longest[..longest.len() - 4]);
+    }
+
+    #[tokio::test]
+    async fn a_line_to_a_snapshot_that_comes_in_parts_is_heard_whole() {
+        let (mut command, daemon) = tokio::io::duplex(64);
+        let (mut daemon, mut line) = (BufReader::new(daemon), Vec::new());
+        command.write_all(b"in ").await.unwrap();
+        assert!(hear(&mut daemon, &mut line).now_or_never().is_none());
+        command.write_all(b"parts\ncut").await.unwrap();
+        assert!(hear(&mut daemon, &mut line).await.unwrap());
+        assert_eq!(line, b"in parts\n");
+        line.clear();
+        drop(command);
+        assert!(!hear(&mut daemon, &mut line).await.unwrap(), "it has no end");
+    }
 }

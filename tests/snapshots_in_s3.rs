@@ -8,6 +8,7 @@ use std::fs;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use harness::hostile::{Hostile, forget_peak, peak_bytes};
 use harness::seaweed::{BUCKET, KEY_ID, REGION, SECRET, Seaweed};
 use harness::snapshots::{bytes_in, content, noise, write};
 use harness::wire::Wire;
@@ -364,6 +365,93 @@ fn a_store_that_cannot_be_used_is_said_soon_and_the_volume_goes_on() {
     // The control: the volume is well, and the upload is taken up where it ended.
     let again = good.snapshot(&volume, &["--no-compression"]);
     assert_eq!(good.list(), [snapshot, text(&again["snapshot_id"])]);
+}
+
+/// No answer of that kind keeps a snapshot from being refused soon, grows the daemon, or holds up the volume.
+#[track_caller]
+fn refused_answers(prefix: &str, answers: &[Hostile], said: &str) {
+    let host = Host::new();
+    let volume = attached(&host, "64MiB");
+    let server = Seaweed::start(&host);
+    let wire = Wire::to(server.address());
+    let person = Person::with_variables(&host, &server, wire.endpoint(), prefix);
+    write(&host, &volume, 0, &noise(1, 8 << 20));
+    let before = content(&host.image(&volume));
+    let snapshot = text(&person.snapshot(&volume, &[])["snapshot_id"]);
+    let pid = host.daemon_pid(&volume);
+    for answer in answers {
+        wire.answer_with(Some(*answer), 0);
+        forget_peak(pid);
+        let small = peak_bytes(pid);
+        for arguments in [&["snapshot", "create", &volume][..], &["snapshot", "list"]] {
+            refused(&person, &format!("{answer:?}"), arguments, &[&url(prefix), said]);
+        }
+        // What comes in the place of an object is a damaged object, if it comes as one.
+        let ran = person.envol(&["snapshot", "verify", &snapshot]);
+        assert!(
+            [1, 7].contains(&ran.code) && ran.stderr.contains(&snapshot),
+            "{answer:?}: {} {}",
+            ran.code,
+            ran.stderr
+        );
+        let (grown, taken) = (peak_bytes(pid).saturating_sub(small), wire.most_taken());
+        println!("{answer:?}: {taken} bytes taken, the daemon grew by {grown}");
+        assert!(grown < 64 * MIB && taken < 128 * MIB, "{answer:?}: {taken} bytes taken, {grown} grown");
+        assert_eq!((host.daemon_pid(&volume), host.status(&volume)["state"].clone()), (pid, "in-use".into()));
+    }
+    // The control: the same wire, and it says what the server says.
+    wire.answer_with(None, 0);
+    assert_eq!(person.list(), [snapshot.as_str()]);
+    assert_eq!(person.content_of(&snapshot), before);
+    person.snapshot(&volume, &[]);
+}
+
+#[test]
+fn a_wrong_answer_of_s3_is_refused() {
+    refused_answers("wrong", &[Hostile::Page], "invalid list response");
+}
+
+#[test]
+fn an_answer_of_s3_that_is_cut_short_is_refused() {
+    refused_answers("short", &[Hostile::CutShort], "end of file before message length reached");
+}
+
+/// The command asks first, with connections of its own: whichever of them and of the daemon's it is that has such an answer.
+#[test]
+fn a_huge_answer_of_s3_to_the_daemon_does_not_end_it() {
+    let host = Host::new();
+    let volume = attached(&host, "64MiB");
+    let server = Seaweed::start(&host);
+    let wire = Wire::to(server.address());
+    let person = Person::with_variables(&host, &server, wire.endpoint(), "daemon");
+    write(&host, &volume, 0, &noise(1, 8 << 20));
+    person.snapshot(&volume, &[]);
+    write(&host, &volume, 0, &noise(2, 8 << 20));
+    let pid = host.daemon_pid(&volume);
+    for honest in 0.. {
+        wire.answer_with(Some(Hostile::Promise), honest);
+        let ran = person.envol(&["snapshot", "create", &volume]);
+        println!("after {honest} connections: exit code {}: {}", ran.code, ran.stderr);
+        assert_eq!(host.status(&volume)["pid"], pid, "{}", ran.stderr);
+        // The control: there are no more connections than that.
+        if ran.code == 0 {
+            assert!(honest > 1, "the daemon has one of its own");
+            break;
+        }
+        ran.expect_code(1).expect_stderr(&url("daemon"));
+    }
+    wire.answer_with(None, 0);
+    let listed = person.list();
+    assert!(listed.len() > 1, "{listed:?}");
+    for snapshot in listed {
+        person.json(&["snapshot", "verify", &snapshot]);
+    }
+}
+
+/// A length that no memory has ended the process that made room for it.
+#[test]
+fn a_huge_answer_of_s3_is_refused_before_it_is_kept() {
+    refused_answers("huge", &[Hostile::Gibibyte, Hostile::Promise], "bytes that anything asked for can have");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Access to S3: how long to wait for it, and whose credentials it sees.
 
+mod answer_limit;
 mod bucket;
 mod credentials;
 mod failure;
@@ -13,6 +14,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::{SnapshotError, StoreLocation};
 
+use answer_limit::AnswerLimit;
 use bucket::Bucket;
 use credentials::RenewedCredentials;
 pub use credentials::{S3CredentialSource, S3Credentials};
@@ -46,6 +48,7 @@ pub(super) fn open(
     let credentials = Arc::new(RenewedCredentials::new(Arc::clone(&access.credentials)));
     let build = |options: ClientOptions, give_up_after: Duration| {
         let mut builder = AmazonS3Builder::new()
+            .with_http_connector(AnswerLimit)
             .with_client_options(options.with_connect_timeout(CONNECT))
             .with_retry(retries(give_up_after))
             .with_bucket_name(bucket)

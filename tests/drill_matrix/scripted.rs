@@ -7,6 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::DEADLINE;
+use super::harness::hostile::{Hostile, forget_peak, peak_bytes};
 use super::harness::scripted_kms::ScriptedKms;
 use super::harness::{ENVOL, Ran, ran, wait_until};
 use super::served::{Served, Trouble};
@@ -196,4 +197,63 @@ fn two_denials_of_which_the_third_is_none() {
 #[test]
 fn a_key_that_is_not_found_once() {
     not_confirmed("NotFoundException", 1);
+}
+
+/// Every answer to every call.
+#[track_caller]
+fn hostile_ridden_through(hostile: Hostile) {
+    let begins = |scripted: &Scripted| scripted.kms.answer_with(Some(hostile));
+    let ends = |scripted: &Scripted| scripted.kms.answer_with(None);
+    Trouble { begins: &begins, error: "HTTP 200", ends: &ends }.is_ridden_through_by(&Scripted::new());
+}
+
+#[test]
+fn an_answer_that_is_somebody_elses_page() {
+    hostile_ridden_through(Hostile::Page);
+}
+
+#[test]
+fn an_answer_that_is_cut_short() {
+    hostile_ridden_through(Hostile::CutShort);
+}
+
+/// No honest answer comes near it, and a daemon is small.
+const LITTLE: u64 = 16 << 20;
+
+#[test]
+fn an_answer_of_a_gibibyte_that_nobody_keeps() {
+    for hostile in [Hostile::Gibibyte, Hostile::Promise] {
+        let scripted = Scripted::new();
+        let pid = i32::try_from(scripted.status()["pid"].as_i64().unwrap()).unwrap();
+        scripted.wait_for_two_probes();
+        forget_peak(pid);
+        let before = peak_bytes(pid);
+        scripted.kms.answer_with(Some(hostile));
+        scripted.wait_for_unverified("HTTP 200");
+        wait_until("the end of an answer", DEADLINE, || scripted.kms.most_taken() > 0);
+        let (grown, taken) = (peak_bytes(pid).saturating_sub(before), scripted.kms.most_taken());
+        println!("{hostile:?}: {taken} bytes taken, the daemon grew by {grown}");
+        assert!(grown < LITTLE && taken < LITTLE, "{hostile:?}: {taken} bytes taken, {grown} grown");
+        scripted.assert_served();
+        // The control.
+        scripted.kms.answer_with(None);
+        scripted.wait_for_verified();
+        scripted.disable_key();
+        scripted.wait_for_terminal("key-disabled");
+    }
+}
+
+#[test]
+fn a_yes_with_another_plaintext_opens_nothing() {
+    let scripted = Scripted::new();
+    scripted.envol(&["detach", scripted.volume()]).expect_code(0);
+    for plaintext in ["CQkJ".repeat(21) + "CQ==", "BwcH".repeat(11) + "BwcH", "Bw==".to_owned()] {
+        scripted.kms.decrypt_to(Some(plaintext));
+        scripted.attach(scripted.volume()).expect_code(7).expect_stderr(scripted.volume());
+        assert_eq!(scripted.status()["state"], "available");
+    }
+    // The control.
+    scripted.kms.decrypt_to(None);
+    scripted.attach(scripted.volume()).expect_code(0);
+    scripted.assert_served();
 }

@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod following;
+pub mod hostile;
 pub mod mariadb;
 pub mod postgres;
 pub mod scripted_kms;

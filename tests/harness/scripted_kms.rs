@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use super::hostile::Hostile;
+
 pub const KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 pub const GRANT_ID: &str = "0c237476b39f8bc44e45212e08498fbe3151305030726c0590dd8d3e9f3d6a60";
 pub const GRANT_TOKEN: &str = "AQpAM2RhZTk1MGMyNTk2ZmZmMzEyYWVhOWViN2I1MWM4";
@@ -37,6 +39,10 @@ struct Script {
     next_refusals: HashMap<String, (&'static str, usize)>,
     ignores_dry_run: bool,
     key_state: Option<&'static str>,
+    hostile: Option<Hostile>,
+    most_taken: u64,
+    /// Base64 of what `Decrypt` gives, if not the one plaintext there is.
+    plaintext: Option<String>,
 }
 
 /// Listens until the test process ends.
@@ -86,6 +92,21 @@ impl ScriptedKms {
         self.script.lock().expect("not poisoned").key_state = Some(key_state);
     }
 
+    /// To every call; `None`: answers are whole again.
+    pub fn answer_with(&self, hostile: Option<Hostile>) {
+        self.script.lock().expect("not poisoned").hostile = hostile;
+    }
+
+    /// The most that anybody took of one such answer.
+    pub fn most_taken(&self) -> u64 {
+        self.script.lock().expect("not poisoned").most_taken
+    }
+
+    /// `Decrypt` says yes, and gives this for the plaintext; `None`: the right one.
+    pub fn decrypt_to(&self, plaintext: Option<String>) {
+        self.script.lock().expect("not poisoned").plaintext = plaintext;
+    }
+
     pub fn ignore_dry_run(&self) {
         self.script.lock().expect("not poisoned").ignores_dry_run = true;
     }
@@ -114,6 +135,13 @@ fn answer(mut stream: &TcpStream, script: &Mutex<Script>) -> Option<()> {
     }
     let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
+    let hostile = script.lock().expect("not poisoned").hostile;
+    if let Some(hostile) = hostile {
+        let taken = hostile.say(stream);
+        let mut script = script.lock().expect("not poisoned");
+        script.most_taken = script.most_taken.max(taken);
+        return None;
+    }
     let (_, operation) = headers.get("x-amz-target")?.split_once('.')?;
     let (_, credential) = headers.get("authorization")?.split_once("Credential=")?;
     let asked = Asked {
@@ -142,7 +170,7 @@ impl Script {
             return (400, json!({ "__type": "DryRunOperationException", "message": "would have succeeded" }));
         }
         // Base64 of 64 bytes, and of a name.
-        let plaintext = "BwcH".repeat(21) + "Bw==";
+        let plaintext = self.plaintext.clone().unwrap_or_else(|| "BwcH".repeat(21) + "Bw==");
         let wrapped = if body["EncryptionContext"]["envol:use"] == "canary" { "Y2FuYXJ5" } else { "dm9sdW1l" };
         let answer = match asked.operation.as_str() {
             "DescribeKey" => {

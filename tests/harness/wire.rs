@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use super::hostile::Hostile;
+
 /// Listens on a port of its own, and hands everything on.
 pub struct Wire {
     address: std::net::SocketAddr,
@@ -20,6 +22,9 @@ struct Seen {
     cuts_left: AtomicU64,
     access_keys: Mutex<BTreeSet<String>>,
     connections: Mutex<Vec<TcpStream>>,
+    hostile: Mutex<Option<Hostile>>,
+    honest_left: AtomicU64,
+    most_taken: AtomicU64,
 }
 
 /// Of a connection that is to be cut, so much goes through.
@@ -66,6 +71,19 @@ impl Wire {
         }
     }
 
+    /// From now on, but for the next so many, every connection gets this for an answer, and the server hears nothing; `None`: as
+    /// before.
+    pub fn answer_with(&self, hostile: Option<Hostile>, after: u64) {
+        *self.seen.hostile.lock().expect("not poisoned") = hostile;
+        self.seen.honest_left.store(after, Ordering::Relaxed);
+        self.seen.most_taken.store(0, Ordering::Relaxed);
+    }
+
+    /// The most that anybody took of one such answer.
+    pub fn most_taken(&self) -> u64 {
+        self.seen.most_taken.load(Ordering::Relaxed)
+    }
+
     /// The next so many connections that carry much are cut on the way.
     pub fn cut(&self, times: u64) {
         self.seen.cuts_left.store(times, Ordering::Relaxed);
@@ -82,7 +100,19 @@ impl Drop for Wire {
     }
 }
 
-fn carry(client: &TcpStream, server: &str, seen: &Seen) {
+fn carry(mut client: &TcpStream, server: &str, seen: &Seen) {
+    let hostile = *seen.hostile.lock().expect("not poisoned");
+    let one_less = |left: u64| left.checked_sub(1);
+    let honest = || seen.honest_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+    if let Some(hostile) = hostile
+        && !honest()
+    {
+        // A request of few headers and no body, or the begin of one.
+        if matches!(client.read(&mut [0; 16 << 10]), Ok(1..)) {
+            seen.most_taken.fetch_max(hostile.say(client), Ordering::Relaxed);
+        }
+        return;
+    }
     let Ok(server) = TcpStream::connect(server) else { return };
     let (Ok(from_server), Ok(to_client)) = (server.try_clone(), client.try_clone()) else { return };
     seen.connections.lock().expect("not poisoned").extend(client.try_clone());

@@ -1,4 +1,4 @@
-//! A bound on what KMS may answer: the SDK reads a body to its end, however long.
+//! A bound on what KMS and STS may answer: the SDK reads a body to its end, however long.
 
 use aws_sdk_kms::config::interceptors::BeforeDeserializationInterceptorContextMut;
 use aws_sdk_kms::config::{ConfigBag, Intercept, RuntimeComponents};

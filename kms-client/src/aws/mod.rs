@@ -74,7 +74,10 @@ impl AwsKms {
             .await
             .map_err(|error| login::failed(format!("no endpoint for KMS in {region}: {}", chain(&*error))))?;
         let credentials = SharedCredentialsProvider::new(PatientCredentials::new(source, first, patience.attempt));
-        let mut sts = aws_sdk_sts::config::Builder::from(&sdk).credentials_provider(credentials.clone()).region(region);
+        let mut sts = aws_sdk_sts::config::Builder::from(&sdk)
+            .credentials_provider(credentials.clone())
+            .region(region)
+            .interceptor(BodyLimit);
         let mut config = aws_sdk_kms::config::Builder::from(&sdk)
             .credentials_provider(credentials)
             .identity_cache(IdentityCache::lazy().load_timeout(patience.total).build())

@@ -86,6 +86,7 @@ impl Place {
             return match http.kind() {
                 HttpErrorKind::Connect => (format!("nobody answers at {endpoint}: {cause}"), CHECK_NETWORK),
                 HttpErrorKind::Timeout => (format!("{endpoint} did not answer in time: {cause}"), CHECK_NETWORK),
+                HttpErrorKind::Decode => (format!("the answer of {endpoint} is none of S3: {cause}"), CHECK_NETWORK),
                 _ => (format!("the connection to {endpoint} was cut: {cause}"), CHECK_NETWORK),
             };
         }

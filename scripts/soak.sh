@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tests that gain from time, for hours: kills under databases, power cuts, faults, random operations, orders of threads, random bytes.
-# Run as root.
+# The tests that gain from time, for hours: kills under databases, power cuts, faults, random operations, orders of threads, random bytes,
+# programs. Run as root.
 #
 #   scripts/soak.sh [--hours N] [--seed N]     default: 1 hour, a new seed each round
 #   scripts/soak.sh --kills POSTGRES MARIADB   once, with so many kill -9 of the daemon under each, and nothing else
@@ -50,6 +50,7 @@ while [ "$(date +%s)" -lt "$until" ]; do
     ENVOL_SOAK_ROUNDS=10 run --test mariadb_crash
     run --test snapshot_kills --test kms_kill --test image_io --test recovery --test resize --test faults
     scripts/fuzz.sh --runs 10000000 --seconds 20 --seed "$ENVOL_SOAK_SEED"
+    scripts/programs.sh
     [ -z "$seed" ] || seed=$((seed + 1))
     round=$((round + 1))
 done

@@ -199,13 +199,15 @@ run_envol() { "$envol" --root "$work/root" "$@"; }
 # field NAME : of what comes in.
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin).get(sys.argv[1]) or "")' "$1"; }
 
-# serve KEY : makes a volume under it, as `volume`, and attaches it.
+# serve KEY : makes a volume under it, as `volume`, with `grant_id` if it has one, and attaches it.
 serve() {
     local grant=()
     [ -z "$grantee" ] || grant=(--grantee "$grantee" --kms-profile "$volume_profile")
     volume=$(surely run_envol create --db-id "$database" --size 16MiB --kms-key "$1" "${grant[@]}")
     volumes+=("$volume")
     surely run_envol attach "$volume" --raw "${probe[@]}" ${volume_profile:+--kms-profile "$volume_profile"} >/dev/null
+    # Not in the call that needs it: Bash 5.2 reads a "$(...)" when it expands it, and takes a signal in that moment for a part of it.
+    grant_id=$(run_envol --json status "$volume" | field grant_id)
     note "$volume is attached"
 }
 
@@ -349,7 +351,7 @@ fi
 
 if [ -z "${told[17]-}" ]; then
     serve "$key"
-    ends 17 access-denied kms revoke-grant --key-id "$key" --grant-id "$(run_envol --json status "$volume" | field grant_id)"
+    ends 17 access-denied kms revoke-grant --key-id "$key" --grant-id "$grant_id"
 fi
 
 serve "$key"

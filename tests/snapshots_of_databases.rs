@@ -96,16 +96,19 @@ fn a_revocation_in_the_middle_of_a_snapshot_purges_in_time() {
         let pgbench = load(&postgres);
         let mut command = host.command(harness::ENVOL);
         command.arg("--root").arg(host.root()).args(["snapshot", "create", &volume]).args(how);
-        let mut snapshot = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let snapshot = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let uploads = host.store().join("uploads");
         wait_until("an upload", DEADLINE, || {
             std::fs::read_dir(&uploads).is_ok_and(|mut entries| entries.next().is_some())
         });
         host.disable_key();
         wait_until("terminal", DEADLINE, || host.status(&volume)["state"] == "terminal");
-        let ended = snapshot.wait().unwrap();
-        assert_eq!(ended.code(), Some(6), "{how:?}");
-        let events = host.envol(&["--json", "events", &volume]).expect_code(0).stdout;
+        let ended = snapshot.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(6), "{how:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        // The command may hear of the revocation before it is carried out.
+        let events = || host.envol(&["--json", "events", &volume]).expect_code(0).stdout;
+        wait_until("the end of the purge", DEADLINE, || events().contains(r#""purged""#));
+        let events = events();
         let purged = events.lines().find(|line| line.contains(r#""purged""#)).unwrap_or_else(|| panic!("{events}"));
         let purged: serde_json::Value = serde_json::from_str(purged).unwrap();
         assert_eq!(purged["left"].as_array().map(Vec::len), Some(0), "{purged}");

@@ -1,8 +1,8 @@
 //! The answer to a command that asks for a snapshot: how far it is, and what came of it.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -98,10 +98,20 @@ fn progress(taking: &TakingProgress) -> SnapshotProgress {
 
 impl Shared {
     fn take_snapshot(&self, order: &SnapshotOrder, running: &Running) -> Result<SnapshotHeader, DaemonError> {
-        match self.volume.upgrade() {
+        let taken = match self.volume.upgrade() {
             Some(volume) => self.subject.take(&volume, order, running),
             None => Err(not_served()),
-        }
+        };
+        // Whatever it failed by: of a revocation the caller has to know.
+        taken.map_err(|error| match &*self.revocation.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(revocation) => {
+                let (id, cause) = (self.subject.paths.id(), revocation.cause);
+                DaemonError::BecameTerminal(format!(
+                    "the key of volume {id} was revoked while its snapshot was taken: {cause}"
+                ))
+            }
+            None => error,
+        })
     }
 
     fn reply(&self, taken: Result<SnapshotHeader, DaemonError>, running: &Running) -> Reply {

@@ -108,6 +108,13 @@ fn a_copy_of_the_root_directory_does_not_disturb_the_volume_that_is_served() {
     assert!(elsewhere(&["--json", "status", &volume]).expect_code(0).stdout.contains(r#""state":"available""#));
     assert_eq!(host.status(&volume)["state"], "in-use");
     assert!(fs::read(host.image(&volume)).is_ok());
+    // Nor where its daemon cannot say whose it is.
+    let daemon = host.daemon_pid(&volume);
+    harness::signal(daemon, rustix::process::Signal::STOP);
+    elsewhere(&["detach", &volume, "--force"]).expect_code(8).expect_stderr("another image");
+    harness::signal(daemon, rustix::process::Signal::CONT);
+    wait_until("an answer", Duration::from_secs(20), || host.status(&volume)["pid"] == daemon);
+    assert!(fs::read(host.image(&volume)).is_ok());
 
     // The control: without the other, the copy attaches.
     host.envol(&["detach", &volume]).expect_code(0);

@@ -14,6 +14,7 @@ use super::metrics::Counters;
 use super::program::Program;
 use super::snapshot::SnapshotOrder;
 use crate::catalog::{Rewrapped, VolumePaths, VolumeSummary, WrappedKeys};
+use crate::format::VolumeId;
 use crate::snapshot::{MAX_HEADER_LEN, SnapshotHeader};
 use crate::store::CacheMode;
 
@@ -202,10 +203,10 @@ pub enum ControlError {
     Ended,
     /// Its threads may wait inside the kernel, where no signal reaches them.
     #[error(
-        "the daemon{} does not answer; it may be stopped, or wait for memory or for its disk. `envol detach --force` ends it, and what was \
-         not synced is lost", .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+        "the daemon of volume {id}{} does not answer; it may be stopped, or wait for memory or for its disk. `envol detach --force {id}` \
+         ends it, and what was not synced is lost", .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
-    Silent { pid: Option<i32> },
+    Silent { id: VolumeId, pid: Option<i32> },
     #[error("the daemon is of another version than this command, and answers in another way: {0}")]
     AnotherVersion(serde_json::Error),
     #[error("the daemon's control socket failed: {0}")]
@@ -259,7 +260,10 @@ fn peer(stream: &UnixStream) -> Option<Pid> {
 }
 
 /// A question whose answer has several parts. When it is dropped the daemon gives up what it does for it.
-pub struct Conversation(BufReader<UnixStream>);
+pub struct Conversation {
+    volume: VolumeId,
+    stream: BufReader<UnixStream>,
+}
 
 impl Conversation {
     pub fn begin(paths: &VolumePaths, command: &Command) -> Result<Self, ControlError> {
@@ -278,7 +282,7 @@ impl Conversation {
             Command::Snapshot(_) | Command::Resize { .. } => Some(STATUS_DEADLINE),
         })?;
         stream.set_write_timeout(Some(STATUS_DEADLINE))?;
-        let mut conversation = Self(BufReader::new(stream));
+        let mut conversation = Self { volume: paths.id().clone(), stream: BufReader::new(stream) };
         conversation.say(&Request {
             version: PROTOCOL_VERSION,
             dir: paths.dir().to_owned(),
@@ -290,15 +294,16 @@ impl Conversation {
     pub fn say(&mut self, message: &impl Serialize) -> Result<(), ControlError> {
         let mut line = zeroize::Zeroizing::new(serde_json::to_vec(message).map_err(io::Error::from)?);
         line.push(b'\n');
-        Ok(self.0.get_mut().write_all(&line)?)
+        Ok(self.stream.get_mut().write_all(&line)?)
     }
 
     pub fn hear(&mut self) -> Result<Reply, ControlError> {
         let mut answer = String::new();
-        let read = (&mut self.0).take(MAX_ANSWER_BYTES).read_line(&mut answer);
+        let read = (&mut self.stream).take(MAX_ANSWER_BYTES).read_line(&mut answer);
         read.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                ControlError::Silent { pid: peer(self.0.get_ref()).map(Pid::as_raw_nonzero).map(NonZero::get) }
+                let pid = peer(self.stream.get_ref()).map(Pid::as_raw_nonzero).map(NonZero::get);
+                ControlError::Silent { id: self.volume.clone(), pid }
             }
             _ => error.into(),
         })?;
@@ -327,10 +332,14 @@ mod tests {
         "pid":4711,"mount_point":"/srv/orders","device":"/dev/loop0","verified_at":"2026-11-29T17:00:10Z","unverified_s":0,
         "last_kms_error":null,"key_memory":"memfd_secret","cache":"none","refused":[]}"#;
 
+    fn with(command: UnixStream) -> Conversation {
+        Conversation { volume: "vol-0123456789abcdef0".parse().unwrap(), stream: BufReader::new(command) }
+    }
+
     fn hear(answer: &str) -> Result<Reply, ControlError> {
         let (mut daemon, command) = UnixStream::pair().unwrap();
         daemon.write_all(format!("{}\n", answer.replace('\n', "")).as_bytes()).unwrap();
-        Conversation(BufReader::new(command)).hear()
+        with(command).hear()
     }
 
     #[test]
@@ -355,7 +364,7 @@ mod tests {
             }
             said
         });
-        let error = Conversation(BufReader::new(command)).hear().unwrap_err();
+        let error = with(command).hear().unwrap_err();
         assert!(error.to_string().contains("without an end"), "{error}");
         // What lay in the socket nobody read.
         let said = talker.join().unwrap();
@@ -364,10 +373,24 @@ mod tests {
         let (mut daemon, command) = UnixStream::pair().unwrap();
         daemon.write_all(br#"{"reply":"detached""#).unwrap();
         drop(daemon);
-        assert!(Conversation(BufReader::new(command)).hear().unwrap_err().is_lost());
+        assert!(with(command).hear().unwrap_err().is_lost());
         // The control: long, and with an end.
         let long = " ".repeat(1 << 16);
         assert!(matches!(hear(&format!(r#"{{"reply":"detached"{long}}}"#)), Ok(Reply::Detached)));
+    }
+
+    #[test]
+    fn silence_is_told_from_a_broken_socket_and_names_the_volume_and_who_is_silent() {
+        let (daemon, command) = UnixStream::pair().unwrap();
+        command.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let error = with(command).hear().unwrap_err();
+        assert!(error.is_silence() && !error.is_lost() && !error.is_nobody());
+        let said = error.to_string();
+        assert!(
+            said.contains("vol-0123456789abcdef0") && said.contains(&format!("pid {}", std::process::id())),
+            "{said}"
+        );
+        drop(daemon);
     }
 
     #[test]

@@ -57,12 +57,23 @@ pub fn clear_leftovers(paths: &VolumePaths, force: bool) -> Result<bool, DaemonE
 /// to write, that is for ever. So the connection of its image goes first: whatever waits for it gets an error and lets go.
 ///
 /// # Errors
-/// As [`clear_leftovers`]; it is still there.
+/// As [`clear_leftovers`]: it is still there. Busy also when it serves an image of this id under another root directory, which it would
+/// have said.
 pub fn cut_off(paths: &VolumePaths) -> Result<(), DaemonError> {
+    // Socket and connection go by the id alone; whoever serves this image holds its lock.
+    let daemon = control::listener(paths);
+    if daemon.is_some() && !matches!(FileStore::open(&paths.backing()), Err(StoreError::Busy { .. })) {
+        let id = paths.id();
+        let message = format!(
+            "the daemon that does not answer serves another image with the id {id}: nobody has the one of this root directory open. Name the \
+             other with --root"
+        );
+        return Err(CatalogError::Busy(message).into());
+    }
     if let Some(connection) = FuseConnection::at(&paths.mount_point())? {
         connection.abort()?;
     }
-    if let Some(daemon) = control::listener(paths) {
+    if let Some(daemon) = daemon {
         // Gone already is as good.
         let _ = kill_process(daemon, Signal::KILL);
     }

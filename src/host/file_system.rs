@@ -175,9 +175,9 @@ pub fn size_bytes(kind: FileSystemKind, beginning: &[u8; SIZED_BY_BYTES]) -> Opt
     }
 }
 
-/// Where the other superblocks lie that say a smaller size, or none, if the growth of the file system with this beginning was cut
-/// short: xfs_repair(8) goes by the majority of them, and would cut off what is behind. Those of an ext4 are looked at by nobody
-/// unless the first is damaged.
+/// Where the superblocks lie that a growth changes last, of the file system with this beginning. If it was cut short, some of them say
+/// another size than the first: xfs_repair(8) goes by the majority, and would cut off what is behind. Those of an ext4 are looked
+/// at by nobody unless the first is damaged.
 #[must_use]
 pub fn last_to_be_resized(kind: FileSystemKind, beginning: &[u8; SIZED_BY_BYTES]) -> Vec<u64> {
     if kind == FileSystemKind::Ext4 {
@@ -188,7 +188,9 @@ pub fn last_to_be_resized(kind: FileSystemKind, beginning: &[u8; SIZED_BY_BYTES]
     // One at the beginning of each group. After a growth they are written in this order, 16 at a time
     // (xfs_update_secondary_sbs() in fs/xfs/libxfs/xfs_sb.c).
     let last = groups.saturating_sub(16).max(1)..groups;
-    last.map(|group| u64::from(group) * u64::from(group_blocks).saturating_mul(block_size.into())).collect()
+    let group_bytes = u64::from(group_blocks).saturating_mul(block_size.into());
+    // A damaged one may say anything: what lies behind every volume is looked for in vain.
+    last.map(|group| u64::from(group).saturating_mul(group_bytes)).collect()
 }
 
 /// Writes back what the kernel holds of the file system that is mounted at `dir`, and waits until it is durable (syncfs(2)), in a
@@ -244,5 +246,14 @@ mod tests {
         for kind in [FileSystemKind::Ext4, FileSystemKind::Xfs] {
             assert_eq!(size_bytes(kind, &[0xff; SIZED_BY_BYTES]), None);
         }
+        // Four groups of 80 MiB, and the first has the superblock that was read.
+        assert_eq!(last_to_be_resized(FileSystemKind::Xfs, &xfs), [80 * MIB, 160 * MIB, 240 * MIB]);
+        assert!(last_to_be_resized(FileSystemKind::Ext4, &ext4).is_empty());
+    }
+
+    #[test]
+    fn a_damaged_superblock_has_no_others_within_any_volume() {
+        let others = last_to_be_resized(FileSystemKind::Xfs, &[0xff; SIZED_BY_BYTES]);
+        assert!(others.len() == 16 && others.iter().all(|offset| *offset == u64::MAX), "{others:?}");
     }
 }

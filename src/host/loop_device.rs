@@ -86,7 +86,7 @@ impl LoopDevice {
         self.attribute::<u64>("size").map(|sectors| sectors.saturating_mul(512))
     }
 
-    /// Has the device show the size of its image, which is `size_bytes` by now, also to the kernel
+    /// Has the device show the size of its image, which is `size_bytes` by now; the kernel has been made to know that
     /// ([`image_size::refresh`](super::image_size::refresh)). Nothing to do if it does already.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let argv0 = std::env::args_os().next().unwrap_or_default();
+    envol::host::show_as(&argv0);
     if envol::secret::is_unwrap_helper(&argv0) {
         return envol::secret::run_unwrap_helper();
     }

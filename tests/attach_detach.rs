@@ -52,6 +52,18 @@ fn a_second_attach_says_who_has_the_volume() {
 }
 
 #[test]
+fn ps_and_top_show_the_daemon_and_its_companion_by_their_names() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+    let daemon = host.daemon_pid(&volume);
+    let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    assert_eq!(name(&daemon.to_string()), "envol\n");
+    let children = fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children")).unwrap();
+    assert!(children.split_whitespace().any(|child| name(child) == "envol-companion\n"), "{children}");
+}
+
+#[test]
 fn a_busy_volume_is_not_detached_and_its_holders_are_named() {
     let host = Host::new();
     let volume = host.create(&["--size", "64MiB"]);

@@ -33,4 +33,4 @@ pub use device_number::DeviceNumber;
 pub use error::HostError;
 pub use location::where_lies;
 pub use niceness::give_way;
-pub use process_name::{ProcessName, Stat, ancestors, parse_stat};
+pub use process_name::{ProcessName, Stat, ancestors, parse_stat, show_as};

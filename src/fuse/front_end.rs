@@ -15,6 +15,7 @@ use super::IMAGE_NAME;
 use super::attributes::{Attributes, DIRECTORY, IMAGE, TTL};
 use super::errno::errno;
 use super::image::Image;
+use super::linger::Linger;
 use super::meter::{IoRequest, Meter, RequestKind};
 use super::waiting_room::WaitingRoom;
 use crate::volume::{Scratch, VolumeError};
@@ -31,6 +32,7 @@ pub(super) struct FrontEnd<I> {
     shown: Arc<Metered<I>>,
     attributes: Attributes,
     waiting: WaitingRoom,
+    linger: Linger,
 }
 
 /// An image, and the count of what is asked of it.
@@ -55,9 +57,9 @@ fn with_reply<T>(len: usize, call: impl FnOnce(&mut [u8], &mut Scratch) -> T) ->
 }
 
 impl<I: Image> FrontEnd<I> {
-    pub(super) fn new(image: Arc<I>, meter: Arc<Meter>, receivers: usize) -> io::Result<Self> {
+    pub(super) fn new(image: Arc<I>, meter: Arc<Meter>, receivers: usize, linger: Linger) -> io::Result<Self> {
         let shown = Arc::new(Metered { image, meter });
-        Ok(Self { attributes: Attributes::new(), shown, waiting: WaitingRoom::new(receivers)? })
+        Ok(Self { attributes: Attributes::new(), shown, waiting: WaitingRoom::new(receivers)?, linger })
     }
 
     fn attr(&self, inode: INodeNo) -> Option<FileAttr> {
@@ -78,6 +80,12 @@ impl<I: Image> FrontEnd<I> {
             }
             None
         })
+    }
+
+    fn wait(&self, request: impl FnOnce() + Send + 'static) {
+        if self.waiting.enter(request) {
+            self.linger.after_answer();
+        }
     }
 
     /// What makes a range zeros as this mode of fallocate(2) wants it.
@@ -217,8 +225,9 @@ impl<I: Image> Filesystem for FrontEnd<I> {
             self.shown.read_and_wait(&request, len, reply);
         } else if let Some(reply) = self.read_at_once(&request, len, reply) {
             let shown = Arc::clone(&self.shown);
-            self.waiting.enter(move || shown.read_and_wait(&request, len, reply));
+            return self.wait(move || shown.read_and_wait(&request, len, reply));
         }
+        self.linger.after_answer();
     }
 
     fn write(
@@ -247,6 +256,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
             Ok(()) => reply.written(written),
             Err(errno) => reply.error(errno),
         }
+        self.linger.after_answer();
     }
 
     /// close(2), which promises nothing; `sync` is fsync.
@@ -257,7 +267,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
     fn fsync(&self, _request: &Request, _inode: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let request = IoRequest::arrived(RequestKind::Sync, 0, 0);
         let shown = Arc::clone(&self.shown);
-        self.waiting.enter(move || empty(reply, shown.answered(&request, shown.image.sync())));
+        self.wait(move || empty(reply, shown.answered(&request, shown.image.sync())));
     }
 
     fn fallocate(
@@ -280,7 +290,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         }
         let request = IoRequest::arrived(kind, offset, len);
         let shown = Arc::clone(&self.shown);
-        self.waiting.enter(move || {
+        self.wait(move || {
             let result = with_scratch(|scratch| zeroing(&shown.image, offset, len, scratch));
             empty(reply, shown.answered(&request, result));
         });

@@ -4,6 +4,7 @@ mod attributes;
 mod errno;
 mod front_end;
 mod image;
+mod linger;
 mod meter;
 mod mount;
 mod waiting_room;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use fuser::{Config, Session, SessionACL};
 
 use front_end::FrontEnd;
+use linger::Linger;
 
 pub use image::Image;
 pub use meter::{ErrorCounters, IoCounters, Meter, RequestCounters};
@@ -51,7 +53,7 @@ pub fn serve(image: Arc<impl Image>, mount_point: &Path, source: &str) -> io::Re
     config.n_threads = Some(receivers);
     config.clone_fd = true;
     let meter = Arc::<Meter>::default();
-    let front_end = FrontEnd::new(image, Arc::clone(&meter), receivers)?;
+    let front_end = FrontEnd::new(image, Arc::clone(&meter), receivers, Linger::new(device.try_clone()?))?;
     let session = Session::from_fd(front_end, device, SessionACL::Owner, config)?;
     let workers = std::thread::Builder::new().name("fuse".to_owned()).spawn(move || session.run())?;
     Ok(FuseServer { workers, meter })

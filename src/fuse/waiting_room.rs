@@ -34,14 +34,16 @@ impl WaitingRoom {
     }
 
     /// By a receiver. It waits itself while another one is left to receive, which saves a lone request the way to another
-    /// thread. `request` answers itself.
-    pub(super) fn enter(&self, request: impl FnOnce() + Send + 'static) {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) + 1 < self.receivers {
+    /// thread; says whether it did. `request` answers itself.
+    pub(super) fn enter(&self, request: impl FnOnce() + Send + 'static) -> bool {
+        let is_left = self.waiting.fetch_add(1, Ordering::Relaxed) + 1 < self.receivers;
+        if is_left {
             request();
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         } else {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.threads.spawn_blocking(request);
         }
+        is_left
     }
 }

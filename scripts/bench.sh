@@ -5,6 +5,7 @@
 #   scripts/bench.sh kms         calls a second of the local KMS
 #   scripts/bench.sh snapshots [restic|database] [ROUNDS]    taking and restoring 4 GiB beside restic, and pgbench meanwhile; as root
 #   scripts/bench.sh revocation [ROUNDS]    from the owner's no to the last byte, and to an empty host; as root
+#   scripts/bench.sh large [ROUNDS]    a volume of 4 TiB beside a small one, and one that 40 GiB were written to; as root
 #   scripts/bench.sh io [OPTION...]   the image file, and ext4 with databases on it, beside a plain file, the same front-end
 #                                without a cipher, LUKS of QEMU and of nbdkit, and gocryptfs; as root; --help has the options
 set -euo pipefail
@@ -21,6 +22,12 @@ if [ "${1-}" = revocation ]; then
     need_python boto3=boto3
     need_kernel
     exec cargo bench --locked --package envol --bench revocation -- "${@:2}"
+fi
+if [ "${1-}" = large ]; then
+    need_packages fio=fio
+    need_python boto3=boto3
+    need_kernel
+    exec cargo bench --locked --package envol --bench large -- "${@:2}"
 fi
 if [ "${1-}" = snapshots ]; then
     need_packages psql=postgresql setpriv=util-linux restic=restic

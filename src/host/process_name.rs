@@ -1,9 +1,7 @@
 //! One process for ever: its pid and when it started. A pid alone is given to others later.
 
-use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -18,14 +16,6 @@ pub struct ProcessName {
     pub pid: u32,
     /// Clock ticks after boot.
     started_at_ticks: u64,
-}
-
-/// What ps(1), top(1) and the journal call this process: the end of its zeroth argument. Started through `/proc/self/exe`, it would
-/// be `exe` to them.
-pub fn show_as(argv0: &OsStr) {
-    let name = Path::new(argv0).file_name().and_then(|name| CString::new(name.as_bytes()).ok());
-    // Without a name it goes on all the same.
-    let _ = name.map(|name| rustix::thread::set_name(&name));
 }
 
 impl ProcessName {

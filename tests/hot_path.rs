@@ -22,7 +22,7 @@ const ANSWER: &str = "writev";
 
 /// What a worker does after an answer while nobody asks (`src/fuse/linger.rs`): no part of a request. Under strace a yield takes so
 /// long that it never pays, and so it is hardly ever tried.
-const LINGERING: [&str; 2] = ["poll", "sched_yield"];
+const LINGERING: [&str; 2] = ["ppoll", "sched_yield"];
 
 #[test]
 fn a_read_or_a_write_is_its_arrival_one_call_of_the_store_and_its_answer() {

@@ -14,8 +14,13 @@ struct Mistake {
     edits: &'static [(&'static str, &'static str)],
 }
 
-const MISTAKES: [Mistake; 5] = [
+const MISTAKES: [Mistake; 6] = [
     Mistake { name: "writers_share", file: "io.rs", edits: &[("self.ranges.exclude(", "self.ranges.share(")] },
+    Mistake {
+        name: "queued_writers_share",
+        file: "queued.rs",
+        edits: &[("self.ranges.exclude_owned(", "self.ranges.share_owned(")],
+    },
     Mistake {
         name: "no_barrier",
         file: "epoch.rs",

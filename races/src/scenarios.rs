@@ -7,7 +7,7 @@ use shuttle::sync::atomic::{AtomicU8, Ordering};
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
-use super::volume::{BeforeChunkWrite, CHUNK_SIZE, Ended, Phase, Scratch, Volume, VolumeError, VolumeKeys};
+use super::volume::{Aligned, BeforeChunkWrite, CHUNK_SIZE, Ended, Phase, Scratch, Volume, VolumeError, VolumeKeys};
 use crate::cipher::{BLOCK_SIZE, XtsCipher};
 use crate::format::Geometry;
 use crate::secret::{LockedArea, LockedBox};
@@ -99,6 +99,54 @@ pub fn a_block_is_seen_whole() {
     }
     joined([writer]);
     assert!(block(&volume, 0).expect("it serves") == [0; BLOCK_SIZE]);
+}
+
+/// Reads and writes of the same block that nobody waits for: each is answered, once, and a block is seen whole.
+pub fn what_nobody_waits_for_is_answered() {
+    what_nobody_waits_for(false);
+}
+
+/// The same, and the end of the volume at any moment.
+pub fn what_nobody_waits_for_is_answered_at_the_end() {
+    what_nobody_waits_for(true);
+}
+
+fn what_nobody_waits_for(ends: bool) {
+    let disk = Arc::new(Disk::with_queue(geometry()));
+    let volume = volume_on(&disk, geometry());
+    write(&volume, 0, &[9; BLOCK_SIZE]).expect("it serves");
+    let answers = Arc::new(AtomicU8::new(0));
+    let mut threads: Vec<_> = (1..=3_u8)
+        .map(|fill| {
+            let (volume, answers) = (Arc::clone(&volume), Arc::clone(&answers));
+            thread::spawn(move || {
+                let bytes = Aligned::new(BLOCK_SIZE);
+                let done = move |result, bytes: Aligned| {
+                    if served_or_ended(result).is_some() && fill == 3 {
+                        assert!([9, 1, 2].iter().any(|fill| bytes[..] == [*fill; BLOCK_SIZE]), "a block that nobody wrote");
+                    }
+                    answers.fetch_add(1, Ordering::SeqCst);
+                };
+                if fill == 3 {
+                    volume.begin_read(0, BLOCK_SIZE, bytes, &mut Scratch::default(), done);
+                } else {
+                    volume.begin_write(0, &[fill; BLOCK_SIZE], bytes, &mut Scratch::default(), done);
+                }
+            })
+        })
+        .collect();
+    threads.extend(ends.then(|| spawn(&volume, end)));
+    threads.extend((0..2).map(|_| {
+        let (disk, answers) = (Arc::clone(&disk), Arc::clone(&answers));
+        thread::spawn(move || {
+            while answers.load(Ordering::SeqCst) < 3 {
+                disk.carry_out_one();
+                thread::yield_now();
+            }
+        })
+    }));
+    joined(threads);
+    assert_eq!(answers.load(Ordering::SeqCst), 3);
 }
 
 /// A sync that returned has made durable what was answered before it, whatever the syncs, discards and writes beside it do. Within

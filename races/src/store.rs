@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use envol::format::Geometry;
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 
-pub use envol::store::{Store, StoreError};
+pub use envol::store::{Aligned, Direction, Store, StoreError, Transfer};
 
 const PAGE: usize = 4096;
 
@@ -27,12 +27,33 @@ pub struct Disk {
     geometry: Mutex<Geometry>,
     content: Mutex<Content>,
     accesses: AtomicUsize,
+    /// `None`: it has no queue.
+    queue: Option<Mutex<Vec<Transfer>>>,
 }
 
 impl Disk {
     #[must_use]
     pub fn new(geometry: Geometry) -> Self {
-        Self { geometry: Mutex::new(geometry), content: Mutex::default(), accesses: AtomicUsize::new(0) }
+        Self { geometry: Mutex::new(geometry), content: Mutex::default(), accesses: AtomicUsize::new(0), queue: None }
+    }
+
+    /// Whose transfers wait for [`Disk::carry_out_one`].
+    #[must_use]
+    pub fn with_queue(geometry: Geometry) -> Self {
+        Self { queue: Some(Mutex::default()), ..Self::new(geometry) }
+    }
+
+    /// If there is one.
+    pub fn carry_out_one(&self) {
+        self.give_way();
+        let next = self.queue.as_ref().and_then(|queue| queue.lock().expect("nobody panics with it in hand").pop());
+        let Some(mut transfer) = next else { return };
+        let bytes = &mut transfer.bytes[..transfer.len_bytes];
+        let result = match transfer.direction {
+            Direction::Read => self.read_at(transfer.offset, bytes),
+            Direction::Write => self.write_at(transfer.offset, bytes),
+        };
+        (transfer.done)(result, transfer.bytes);
     }
 
     /// After a power cut that took all that it could.
@@ -43,6 +64,7 @@ impl Disk {
             geometry: Mutex::new(self.geometry()),
             content: Mutex::new(Content { now: durable.clone(), durable }),
             accesses: AtomicUsize::new(0),
+            queue: None,
         }
     }
 
@@ -111,6 +133,17 @@ impl Store for Disk {
             }
         }
         Ok(())
+    }
+
+    fn has_queue(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Only of volumes with a queue.
+    fn begin(&self, transfer: Transfer) {
+        self.give_way();
+        let queue = self.queue.as_ref().expect("a disk with a queue");
+        queue.lock().expect("nobody panics with it in hand").push(transfer);
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -5,7 +5,10 @@
 
 use std::panic::catch_unwind;
 
-use envol_races::{bits_before_their_data, no_barrier, nobody_is_woken, sound, the_end_wakes_nobody, writers_share};
+use envol_races::{
+    bits_before_their_data, no_barrier, nobody_is_woken, queued_writers_share, sound, the_end_wakes_nobody,
+    writers_share,
+};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
 
@@ -48,6 +51,13 @@ fn parts_of_one_block_written_at_once_are_all_there_in_any_order() {
 fn a_block_is_seen_whole_in_any_order() {
     holds(sound::scenarios::a_block_is_seen_whole);
     is_found(writers_share::scenarios::a_block_is_seen_whole);
+}
+
+#[test]
+fn what_nobody_waits_for_is_answered_in_any_order() {
+    holds(sound::scenarios::what_nobody_waits_for_is_answered);
+    holds(sound::scenarios::what_nobody_waits_for_is_answered_at_the_end);
+    is_found(queued_writers_share::scenarios::what_nobody_waits_for_is_answered);
 }
 
 #[test]

@@ -15,10 +15,11 @@ use super::IMAGE_NAME;
 use super::attributes::{Attributes, DIRECTORY, IMAGE, TTL};
 use super::errno::errno;
 use super::image::Image;
+use super::in_flight::{InFlight, MAX_QUEUED_BYTES, Place};
 use super::linger::Linger;
 use super::meter::{IoRequest, Meter, RequestKind};
 use super::waiting_room::WaitingRoom;
-use crate::volume::{Scratch, VolumeError};
+use crate::volume::{Aligned, Scratch, VolumeError};
 
 /// The largest request to ask the kernel for; it may offer less (`/proc/sys/fs/fuse/max_pages_limit`).
 const MAX_REQUEST_BYTES: u32 = 1 << 20;
@@ -35,10 +36,11 @@ pub(super) struct FrontEnd<I> {
     linger: Linger,
 }
 
-/// An image, and the count of what is asked of it.
+/// An image, and account of what is asked of it.
 struct Metered<I> {
     image: Arc<I>,
     meter: Arc<Meter>,
+    in_flight: Arc<InFlight>,
 }
 
 const _: () = assert!(Scratch::LEN_BYTES >= MAX_REQUEST_BYTES as usize, "a reply fits");
@@ -57,9 +59,9 @@ fn with_reply<T>(len: usize, call: impl FnOnce(&mut [u8], &mut Scratch) -> T) ->
 }
 
 impl<I: Image> FrontEnd<I> {
-    pub(super) fn new(image: Arc<I>, meter: Arc<Meter>, receivers: usize, linger: Linger) -> io::Result<Self> {
-        let shown = Arc::new(Metered { image, meter });
-        Ok(Self { attributes: Attributes::new(), shown, waiting: WaitingRoom::new(receivers)?, linger })
+    pub(super) fn new(image: Arc<I>, meter: Arc<Meter>, may_wait: usize, linger: Linger) -> io::Result<Self> {
+        let shown = Arc::new(Metered { image, meter, in_flight: Arc::default() });
+        Ok(Self { attributes: Attributes::new(), shown, waiting: WaitingRoom::new(may_wait)?, linger })
     }
 
     fn attr(&self, inode: INodeNo) -> Option<FileAttr> {
@@ -104,6 +106,13 @@ impl<I: Image> FrontEnd<I> {
     }
 }
 
+impl<I> Drop for FrontEnd<I> {
+    /// Whoever waits for the end of the front-end waits for the last answer.
+    fn drop(&mut self) {
+        self.shown.in_flight.wait_until_empty();
+    }
+}
+
 type Zeroing<I> = fn(&I, u64, u64, &mut Scratch) -> Result<(), VolumeError>;
 
 impl<I: Image> Metered<I> {
@@ -111,6 +120,38 @@ impl<I: Image> Metered<I> {
     fn answered(&self, request: &IoRequest, result: Result<(), VolumeError>) -> Result<(), Errno> {
         self.meter.answered(request, &result);
         result.map_err(|error| errno(&error))
+    }
+
+    /// Whether a request that would wait for the disk goes to the queue, and its receiver on to the next one.
+    fn queues(&self, place: &Place, len: usize) -> bool {
+        place.is_crowded() && len <= MAX_QUEUED_BYTES && self.image.has_queue()
+    }
+
+    fn begin_read(self: &Arc<Self>, place: Place, request: IoRequest, len: usize, reply: ReplyData) {
+        let shown = Arc::clone(self);
+        let (offset, buffer) = (request.offset, self.in_flight.buffer());
+        let done = move |result, bytes: Aligned| {
+            data(reply, &bytes[..len], shown.answered(&request, result));
+            shown.leaves(place, bytes);
+        };
+        with_scratch(|scratch| self.image.begin_read(offset, len, buffer, scratch, done));
+    }
+
+    fn begin_write(self: &Arc<Self>, place: Place, request: IoRequest, data: &[u8], reply: ReplyWrite) {
+        let shown = Arc::clone(self);
+        let (offset, buffer) = (request.offset, self.in_flight.buffer());
+        let done = move |result, bytes| {
+            written(reply, &request, shown.answered(&request, result));
+            shown.leaves(place, bytes);
+        };
+        with_scratch(|scratch| self.image.begin_write(offset, data, buffer, scratch, done));
+    }
+
+    /// The last thing that a request does: when all have left, nobody has the image any more.
+    fn leaves(self: Arc<Self>, place: Place, buffer: Aligned) {
+        self.in_flight.give_back(buffer);
+        drop(self);
+        drop(place);
     }
 
     fn read_and_wait(&self, request: &IoRequest, len: usize, reply: ReplyData) {
@@ -124,6 +165,13 @@ impl<I: Image> Metered<I> {
 fn data(reply: ReplyData, bytes: &[u8], answer: Result<(), Errno>) {
     match answer {
         Ok(()) => reply.data(bytes),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+fn written(reply: ReplyWrite, request: &IoRequest, answer: Result<(), Errno>) {
+    match answer.and_then(|()| u32::try_from(request.len_bytes).map_err(|_| Errno::EINVAL)) {
+        Ok(len_bytes) => reply.written(len_bytes),
         Err(errno) => reply.error(errno),
     }
 }
@@ -222,6 +270,10 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         }
         let request = IoRequest::arrived(RequestKind::Read, offset, inside);
         if self.shown.image.always_waits() {
+            let place = self.shown.in_flight.enter();
+            if self.shown.queues(&place, len) {
+                return self.shown.begin_read(place, request, len, reply);
+            }
             self.shown.read_and_wait(&request, len, reply);
         } else if let Some(reply) = self.read_at_once(&request, len, reply) {
             let shown = Arc::clone(&self.shown);
@@ -244,17 +296,19 @@ impl<I: Image> Filesystem for FrontEnd<I> {
     ) {
         let inside = self.clip(offset, data.len() as u64);
         // As on a block device: short at the end, no space behind it.
-        let (Ok(len), Ok(written)) = (usize::try_from(inside), u32::try_from(inside)) else {
-            return reply.error(Errno::EINVAL);
-        };
+        let Ok(len) = usize::try_from(inside) else { return reply.error(Errno::EINVAL) };
         if len == 0 && !data.is_empty() {
             return reply.error(Errno::ENOSPC);
         }
         let request = IoRequest::arrived(RequestKind::Write, offset, inside);
-        let result = with_scratch(|scratch| self.shown.image.write(offset, &data[..len], scratch));
-        match self.shown.answered(&request, result) {
-            Ok(()) => reply.written(written),
-            Err(errno) => reply.error(errno),
+        match self.shown.image.always_waits().then(|| self.shown.in_flight.enter()) {
+            Some(place) if self.shown.queues(&place, len) => {
+                return self.shown.begin_write(place, request, &data[..len], reply);
+            }
+            _place => {
+                let result = with_scratch(|scratch| self.shown.image.write(offset, &data[..len], scratch));
+                written(reply, &request, self.shown.answered(&request, result));
+            }
         }
         self.linger.after_answer();
     }

@@ -1,7 +1,9 @@
 //! What the front-end shows, as it sees it: bytes whose number never falls. envol shows volumes and nothing else; a bench that wants to
 //! know what the cipher costs shows a store.
 
-use crate::volume::{Scratch, Volume, VolumeError};
+use std::sync::Arc;
+
+use crate::volume::{Aligned, Scratch, Volume, VolumeError};
 
 /// Called by many threads at once. Ranges may end anywhere, and lie within [`Image::size_bytes`].
 pub trait Image: Send + Sync + 'static {
@@ -17,6 +19,29 @@ pub trait Image: Send + Sync + 'static {
     fn read_at_once(&self, offset: u64, out: &mut [u8], scratch: &mut Scratch) -> Result<(), VolumeError>;
 
     fn write(&self, offset: u64, data: &[u8], scratch: &mut Scratch) -> Result<(), VolumeError>;
+
+    /// Whether what follows returns before the disk has answered.
+    fn has_queue(&self) -> bool;
+
+    /// As [`Image::read`], into the start of `bytes`. `done` is called once: by a thread that must not be held up, or before this returns.
+    fn begin_read(
+        self: &Arc<Self>,
+        offset: u64,
+        len_bytes: usize,
+        bytes: Aligned,
+        scratch: &mut Scratch,
+        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
+    );
+
+    /// As [`Image::write`]; `bytes` is at least as long as `data`, and what the store gets. `done` as of [`Image::begin_read`].
+    fn begin_write(
+        self: &Arc<Self>,
+        offset: u64,
+        data: &[u8],
+        bytes: Aligned,
+        scratch: &mut Scratch,
+        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
+    );
 
     fn discard(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError>;
 
@@ -44,6 +69,32 @@ impl Image for Volume {
 
     fn write(&self, offset: u64, data: &[u8], scratch: &mut Scratch) -> Result<(), VolumeError> {
         self.write(offset, data, scratch)
+    }
+
+    fn has_queue(&self) -> bool {
+        self.has_queue()
+    }
+
+    fn begin_read(
+        self: &Arc<Self>,
+        offset: u64,
+        len_bytes: usize,
+        bytes: Aligned,
+        scratch: &mut Scratch,
+        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
+    ) {
+        Self::begin_read(self, offset, len_bytes, bytes, scratch, done);
+    }
+
+    fn begin_write(
+        self: &Arc<Self>,
+        offset: u64,
+        data: &[u8],
+        bytes: Aligned,
+        scratch: &mut Scratch,
+        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
+    ) {
+        Self::begin_write(self, offset, data, bytes, scratch, done);
     }
 
     fn discard(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError> {

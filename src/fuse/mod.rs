@@ -4,6 +4,7 @@ mod attributes;
 mod errno;
 mod front_end;
 mod image;
+mod in_flight;
 mod linger;
 mod meter;
 mod mount;
@@ -30,7 +31,11 @@ pub const IMAGE_NAME: &str = "image";
 const MIN_RECEIVERS: usize = 2;
 const MAX_RECEIVERS: usize = 8;
 
-/// Where each request waits for a disk. Twice as many make a sixth more of small reads at a deep queue, and cost 2 MiB of
+/// Past the page cache, where the store has a queue: those that wait for a disk, and as many to receive what goes to the queue. Only requests that
+/// are longer than what is queued, or of parts of blocks, can take them all.
+const QUEUEING_RECEIVERS: usize = 2 * in_flight::WAIT_THEMSELVES;
+
+/// Where each request has a receiver that waits for the disk. Twice as many make a sixth more of small reads at a deep queue, and cost 2 MiB of
 /// buffers each.
 const WAITING_RECEIVERS: usize = 16;
 
@@ -49,11 +54,18 @@ pub fn serve(image: Arc<impl Image>, mount_point: &Path, source: &str) -> io::Re
     let mut config = Config::default();
     config.acl = SessionACL::Owner;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let receivers = if image.always_waits() { WAITING_RECEIVERS } else { cores.clamp(MIN_RECEIVERS, MAX_RECEIVERS) };
+    let (receivers, may_wait) = match (image.always_waits(), image.has_queue()) {
+        (false, _) => {
+            let receivers = cores.clamp(MIN_RECEIVERS, MAX_RECEIVERS);
+            (receivers, receivers - 1)
+        }
+        (true, false) => (WAITING_RECEIVERS, WAITING_RECEIVERS - 1),
+        (true, true) => (QUEUEING_RECEIVERS, QUEUEING_RECEIVERS - in_flight::WAIT_THEMSELVES),
+    };
     config.n_threads = Some(receivers);
     config.clone_fd = true;
     let meter = Arc::<Meter>::default();
-    let front_end = FrontEnd::new(image, Arc::clone(&meter), receivers, Linger::new(device.try_clone()?))?;
+    let front_end = FrontEnd::new(image, Arc::clone(&meter), may_wait, Linger::new(device.try_clone()?))?;
     let session = Session::from_fd(front_end, device, SessionACL::Owner, config)?;
     let workers = std::thread::Builder::new().name("fuse".to_owned()).spawn(move || session.run())?;
     Ok(FuseServer { workers, meter })

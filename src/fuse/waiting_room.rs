@@ -18,32 +18,32 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub(super) struct WaitingRoom {
     /// Of tokio's runtime only the threads for what blocks.
     threads: Runtime,
-    /// Receivers that wait themselves.
+    /// Receivers that wait themselves, and how many at most.
     waiting: AtomicUsize,
-    receivers: usize,
+    may_wait: usize,
 }
 
 impl WaitingRoom {
-    pub(super) fn new(receivers: usize) -> io::Result<Self> {
+    pub(super) fn new(may_wait: usize) -> io::Result<Self> {
         let mut builder = Builder::new_current_thread();
         builder.max_blocking_threads(THREADS).thread_keep_alive(KEEP_ALIVE).thread_name("fuse-waits");
         let threads = builder.build()?;
         // The first: a host that has no thread left ends the attach here, and no volume that is served.
         threads.spawn_blocking(|| {});
-        Ok(Self { threads, waiting: AtomicUsize::new(0), receivers })
+        Ok(Self { threads, waiting: AtomicUsize::new(0), may_wait })
     }
 
-    /// By a receiver. It waits itself while another one is left to receive, which saves a lone request the way to another
+    /// By a receiver. It waits itself while others are left to receive, which saves a lone request the way to another
     /// thread; says whether it did. `request` answers itself.
     pub(super) fn enter(&self, request: impl FnOnce() + Send + 'static) -> bool {
-        let is_left = self.waiting.fetch_add(1, Ordering::Relaxed) + 1 < self.receivers;
-        if is_left {
+        let waits = self.waiting.fetch_add(1, Ordering::Relaxed) < self.may_wait;
+        if waits {
             request();
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         } else {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.threads.spawn_blocking(request);
         }
-        is_left
+        waits
     }
 }

@@ -1,6 +1,8 @@
 //! One body, every store: what the trait promises.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 
@@ -38,6 +40,44 @@ fn keeps_the_contract(store: &dyn Store) {
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
+fn begin(store: &Arc<impl Store + 'static>, way: Direction, offset: u64, fill: u8, len: usize) -> Receiver<Answer> {
+    let (answer, answered) = channel();
+    let mut bytes = Aligned::new(len.next_multiple_of(4096) + 4096);
+    bytes.fill(fill);
+    let keeps_open = Arc::clone(store);
+    let done = move |result, bytes| {
+        answer.send((result, bytes)).unwrap();
+        drop(keeps_open);
+    };
+    store.begin(Transfer { direction: way, offset, len_bytes: len, bytes, done: Box::new(done) });
+    answered
+}
+
+type Answer = (io::Result<()>, Aligned);
+
+fn transfers_as_it_promises(store: &Arc<impl Store + 'static>) {
+    for (offset, len) in [(1 << 20, 8192), ((1 << 20) + 512, 100), (LEN - 4096, 4096)] {
+        begin(store, Direction::Write, offset, 5, len).recv().unwrap().0.unwrap();
+        let (result, bytes) = begin(store, Direction::Read, offset, 6, len).recv().unwrap();
+        result.unwrap();
+        assert!(bytes[..len].iter().all(|byte| *byte == 5) && bytes[len..].iter().all(|byte| *byte == 6));
+    }
+    for offset in [LEN - 4096, LEN] {
+        let (result, _) = begin(store, Direction::Read, offset, 0, 8192).recv().unwrap();
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+    // Many at once.
+    let write = |slot: u8| begin(store, Direction::Write, (2 << 20) + u64::from(slot) * 4096, slot, 4096);
+    let writes: Vec<_> = (0..=255).map(write).collect();
+    writes.into_iter().for_each(|answered| answered.recv().unwrap().0.unwrap());
+    for slot in 0..=255 {
+        let (result, bytes) =
+            begin(store, Direction::Read, (2 << 20) + u64::from(slot) * 4096, 0, 4096).recv().unwrap();
+        result.unwrap();
+        assert!(bytes[..4096] == [slot; 4096]);
+    }
+}
+
 fn file_store(directory: &Path) -> FileStore {
     let layout = ImageLayout { len_bytes: LEN, header_len_bytes: 1 << 20, maps: Vec::new() };
     FileStore::create(&directory.join("image"), &layout, &mut |_, _| {}).unwrap()
@@ -46,18 +86,23 @@ fn file_store(directory: &Path) -> FileStore {
 #[test]
 fn memory() {
     keeps_the_contract(&MemoryStore::new(LEN));
+    transfers_as_it_promises(&Arc::new(MemoryStore::new(LEN)));
 }
 
 #[test]
 fn file_on_disk() {
     let directory = tempfile::tempdir().unwrap();
-    keeps_the_contract(&file_store(directory.path()));
+    let store = file_store(directory.path());
+    keeps_the_contract(&store);
+    transfers_as_it_promises(&Arc::new(store));
 }
 
 #[test]
 fn file_on_tmpfs() {
     let directory = tempfile::tempdir_in("/dev/shm").unwrap();
-    keeps_the_contract(&file_store(directory.path()));
+    let store = file_store(directory.path());
+    keeps_the_contract(&store);
+    transfers_as_it_promises(&Arc::new(store));
 }
 
 #[test]
@@ -76,6 +121,55 @@ fn file_past_the_cache() {
         store.write_at(2 << 20, &memory[from..][..4096]).unwrap();
         store.read_at(2 << 20, &mut memory[other..][..4096]).unwrap();
         assert_eq!(memory[other..][..4096], [fill; 4096]);
+    }
+    assert!(store.has_queue());
+    transfers_as_it_promises(&Arc::new(store));
+}
+
+/// What is done and not taken back keeps its room, so that nobody has to be faster than the disk for this.
+#[test]
+fn what_finds_the_queue_full_is_waited_for() {
+    const MANY: u64 = 10_000;
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = file_store(directory.path());
+    store.bypass_cache(directory.path()).unwrap();
+    let (answer, answered) = channel();
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
+    let hold: Done = Box::new(move |result, _| {
+        // Nothing more is taken back until all have begun.
+        released.recv().unwrap();
+        result.unwrap();
+    });
+    let mut first = Some(hold);
+    for number in 0..=MANY {
+        let answer = answer.clone();
+        let done =
+            first.take().unwrap_or_else(|| Box::new(move |result: io::Result<()>, _| answer.send(result).unwrap()));
+        let offset = number % 512 * 4096;
+        let bytes = Aligned::new(4096);
+        store.begin(Transfer { direction: Direction::Read, offset, len_bytes: 4096, bytes, done });
+    }
+    let at_once = answered.try_iter().inspect(|result| assert!(result.is_ok())).count() as u64;
+    assert!(at_once > 0 && at_once < MANY, "{at_once} were waited for");
+    release.send(()).unwrap();
+    (at_once..MANY).for_each(|_| answered.recv().unwrap().unwrap());
+}
+
+#[test]
+fn a_store_that_its_last_transfer_closes_is_free_for_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image");
+    let mut store = file_store(directory.path());
+    store.bypass_cache(&path).unwrap();
+    let store = Arc::new(store);
+    assert!(matches!(FileStore::open(&path), Err(StoreError::Busy { .. })), "the control");
+    let answered = begin(&store, Direction::Write, 1 << 20, 1, 4096);
+    drop(store);
+    answered.recv().unwrap().0.unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while matches!(FileStore::open(&path), Err(StoreError::Busy { .. })) {
+        assert!(std::time::Instant::now() < until, "nobody closes it");
+        std::thread::yield_now();
     }
 }
 

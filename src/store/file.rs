@@ -11,14 +11,17 @@ use rustix::fs::{Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flo
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::header_file::{HeaderFile, reopen};
-use super::{ALIGNMENT, Store, StoreError};
+use super::{ALIGNMENT, Store, StoreError, Transfer};
+use queue::Queue;
 
 /// Holds the image exclusively until it is dropped: flock(2) on the image itself and, for a block device, O_EXCL, which
 /// also keeps mounts and other openers with O_EXCL away.
 pub struct FileStore {
-    data: File,
+    /// On the way past the page cache, where the kernel has one to give.
+    queue: Option<Queue>,
     /// The way past the page cache, for what is aligned.
     direct: Option<File>,
+    data: File,
     header: HeaderFile,
     /// Whether a read would wait; of tmpfs, for one, which has all in memory.
     cannot_tell: AtomicBool,
@@ -49,7 +52,7 @@ impl FileStore {
         // folios, in which a write of 4 KiB costs several times as much.
         let _ = fadvise(&data, 0, None, Advice::Random);
         let header = HeaderFile::of(&data).map_err(|error| io_error(path, "open it for its header", error))?;
-        Ok(Self { data, direct: None, header, cannot_tell: AtomicBool::new(false) })
+        Ok(Self { queue: None, direct: None, data, header, cannot_tell: AtomicBool::new(false) })
     }
 }
 
@@ -66,15 +69,19 @@ impl FileStore {
             Some(libc::EINVAL) => StoreError::NoDirectIo { path: path.to_owned() },
             _ => io_error(path, "open it for direct I/O", error),
         })?;
+        // Without it each transfer has somebody who waits for it.
+        self.queue = Queue::start(&direct).inspect_err(|error| tracing::info!("no asynchronous I/O: {error}")).ok();
         self.direct = Some(direct);
         Ok(())
     }
 
     fn way(&self, offset: u64, bytes: &[u8]) -> &File {
-        let is_aligned = |number: u64| number.is_multiple_of(ALIGNMENT);
-        let aligned = is_aligned(offset) && is_aligned(bytes.len() as u64) && is_aligned(bytes.as_ptr().addr() as u64);
-        self.direct.as_ref().filter(|_| aligned).unwrap_or(&self.data)
+        self.direct.as_ref().filter(|_| is_aligned(offset, bytes)).unwrap_or(&self.data)
     }
+}
+
+fn is_aligned(offset: u64, bytes: &[u8]) -> bool {
+    [offset, bytes.len() as u64, bytes.as_ptr().addr() as u64].iter().all(|number| number.is_multiple_of(ALIGNMENT))
 }
 
 impl Store for FileStore {
@@ -88,6 +95,22 @@ impl Store for FileStore {
 
     fn always_waits(&self) -> bool {
         self.direct.is_some()
+    }
+
+    fn has_queue(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    fn begin(&self, transfer: Transfer) {
+        let transfer = Box::new(transfer);
+        let refused = match &self.queue {
+            Some(queue) if is_aligned(transfer.offset, &transfer.bytes[..transfer.len_bytes]) => queue.begin(transfer),
+            _ => Err(transfer),
+        };
+        if let Err(transfer) = refused {
+            transfer
+                .carry_out(|bytes, offset| self.read_at(offset, bytes), |bytes, offset| self.write_at(offset, bytes));
+        }
     }
 
     fn read_at_once(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
@@ -197,5 +220,7 @@ pub(super) fn io_error(path: &Path, action: &'static str, source: io::Error) -> 
     }
 }
 
+mod aio;
+mod queue;
 #[cfg(test)]
 mod tests;

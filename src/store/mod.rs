@@ -3,24 +3,28 @@
 //! A store knows offsets and bytes, and nothing of blocks, keys or headers' contents. It keeps no state about failures:
 //! that the first failed write or sync is never followed by success is the volume's promise.
 
+mod aligned;
 mod cache_mode;
 mod create;
 mod error;
 mod file;
 mod header_file;
 mod memory;
+mod transfer;
 
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+pub use aligned::Aligned;
 pub use cache_mode::{CacheMode, UnknownCacheMode};
 pub use create::ImageLayout;
 pub use error::StoreError;
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub use transfer::{Direction, Done, Transfer};
 
-/// Alignment of [`Store::read_header`] and [`Store::write_header`], and of [`Store::punch`].
+/// Alignment of [`Store::read_header`] and [`Store::write_header`], of [`Store::punch`], and of what [`Store::begin`] does not wait for.
 pub const ALIGNMENT: u64 = 4096;
 
 /// A range of bytes that never becomes shorter, shared by all threads.
@@ -42,6 +46,17 @@ pub trait Store: Send + Sync {
     /// Whether every read and write waits for a disk.
     fn always_waits(&self) -> bool {
         false
+    }
+
+    /// Whether [`Store::begin`] returns before a transfer is done, if it is aligned.
+    fn has_queue(&self) -> bool {
+        false
+    }
+
+    /// Begins a transfer. Where there is no queue, or no room in it, or it is not aligned, it is done when this returns. Also a queue may have to
+    /// find room on the disk first.
+    fn begin(&self, transfer: Transfer) {
+        transfer.carry_out(|bytes, offset| self.read_at(offset, bytes), |bytes, offset| self.write_at(offset, bytes));
     }
 
     /// Asks for a range that is going to be read. Returns at once, and is no promise.

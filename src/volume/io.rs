@@ -103,8 +103,7 @@ impl Volume {
             match piece {
                 Piece::Whole { first, bytes } => {
                     let ciphertext = &mut scratch.ciphertext[..bytes.len()];
-                    self.state.permit()?.encrypt(BlockNumber(first), &data[bytes], ciphertext);
-                    self.state.check_serving()?;
+                    self.seal(first, &data[bytes], ciphertext)?;
                     let blocks = first..first + (ciphertext.len() / BLOCK_SIZE) as u64;
                     let _held = self.ranges.exclude(blocks.clone());
                     self.put(blocks, ciphertext)?;
@@ -166,7 +165,7 @@ impl Volume {
         if self.always_waits() { Scratch::LEN_BYTES } else { CACHED_PIECE_BYTES }
     }
 
-    fn check_range(&self, offset: u64, len_bytes: u64) -> Result<(), VolumeError> {
+    pub(super) fn check_range(&self, offset: u64, len_bytes: u64) -> Result<(), VolumeError> {
         self.state.check_serving()?;
         match offset.checked_add(len_bytes) {
             Some(end) if end <= self.size_bytes() => Ok(()),
@@ -198,7 +197,7 @@ impl Volume {
     }
 
     /// Decrypts what [`Volume::fetch`] fetched; the other blocks become zeros.
-    fn open(&self, first: u64, written: Written, blocks: &mut [u8]) -> Result<(), VolumeError> {
+    pub(super) fn open(&self, first: u64, written: Written, blocks: &mut [u8]) -> Result<(), VolumeError> {
         let mut done = 0;
         for run in runs(written) {
             let bytes = byte_range(&run);
@@ -215,6 +214,12 @@ impl Volume {
         Ok(())
     }
 
+    /// Encrypts, and sees that the volume serves before the ciphertext goes anywhere.
+    pub(super) fn seal(&self, first: u64, data: &[u8], ciphertext: &mut [u8]) -> Result<(), VolumeError> {
+        self.state.permit()?.encrypt(BlockNumber(first), data, ciphertext);
+        self.state.check_serving()
+    }
+
     /// Read-modify-write of a part of one block, with the block locked throughout.
     fn modify(&self, block: u64, at: usize, data: &[u8], scratch: &mut Scratch) -> Result<(), VolumeError> {
         let Scratch { ciphertext, block: part } = scratch;
@@ -223,8 +228,7 @@ impl Volume {
         self.open(block, written, &mut part[..])?;
         part[at..at + data.len()].copy_from_slice(data);
         let ciphertext = &mut ciphertext[..BLOCK_SIZE];
-        self.state.permit()?.encrypt(BlockNumber(block), &part[..], ciphertext);
-        self.state.check_serving()?;
+        self.seal(block, &part[..], ciphertext)?;
         self.put(block..block + 1, ciphertext)
     }
 
@@ -264,6 +268,11 @@ impl Volume {
         let written = self.each_stored_run(blocks.clone(), |offset, bytes| {
             self.store.write_at(offset, &ciphertext[bytes]).map_err(VolumeError::store("write"))
         });
+        self.after_put(blocks, written)
+    }
+
+    /// The other half of a write to the store.
+    pub(super) fn after_put(&self, blocks: Range<u64>, written: Result<(), VolumeError>) -> Result<(), VolumeError> {
         self.latch(written)?;
         self.allocation.mark_written(&*self.store, blocks).map_err(VolumeError::store("read its allocation map"))
     }

@@ -9,6 +9,7 @@ mod epoch;
 mod error;
 mod grow;
 mod io;
+mod queued;
 mod range_lock;
 mod scratch;
 mod state;
@@ -16,12 +17,13 @@ mod state;
 mod tests;
 mod written;
 
+pub use crate::store::Aligned;
 pub use change_map::ChangeMap;
 pub use chunk::{BLOCKS_PER_CHUNK, CHUNK_SIZE, written_bytes};
 pub use epoch::BeforeChunkWrite;
 pub use error::VolumeError;
 pub use grow::chunk_count;
-pub use scratch::{Aligned, Scratch};
+pub use scratch::Scratch;
 pub use state::{Ended, Phase, VolumeKeys};
 
 use std::sync::Arc;
@@ -52,7 +54,7 @@ pub struct Volume {
     state: StateLock,
     allocation: AllocationMap,
     /// Readers share, writers and discards exclude: the store never sees a block read while it is half written.
-    ranges: RangeLock,
+    ranges: Arc<RangeLock>,
     /// What a snapshot that comes later has to look at.
     changes: Option<ChangeMap>,
     epoch: Epoch,
@@ -64,7 +66,7 @@ impl Volume {
         Self {
             allocation: AllocationMap::default(),
             state: StateLock::new(keys),
-            ranges: RangeLock::default(),
+            ranges: Arc::default(),
             changes: None,
             epoch: Epoch::default(),
             size_bytes: AtomicU64::new(geometry.size_bytes()),
@@ -83,6 +85,11 @@ impl Volume {
     /// Whether every read and write waits for a disk.
     pub fn always_waits(&self) -> bool {
         self.store.always_waits()
+    }
+
+    /// Whether [`Volume::begin_read`] and [`Volume::begin_write`] return before the disk has answered.
+    pub fn has_queue(&self) -> bool {
+        self.store.has_queue()
     }
 
     /// The first half of [`Volume::end`]: new requests fail from now on.

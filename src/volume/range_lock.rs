@@ -2,18 +2,18 @@
 //!
 //! Requests that touch different parts of the volume share nothing: the volume is cut into stretches, and each stretch
 //! belongs to one of a few shards. A run is kept, as it is, in the shard of every stretch that it touches, so two runs that
-//! have a block in common meet in the shard of that block. Only the requests that are in flight are kept, a handful, so a
+//! have a block in common meet in the shard of that block. Only the requests that are in flight are kept, some dozens at most, so a
 //! plain list under a mutex is a shard. Shards are always taken in ascending order.
 
-use std::ops::Range;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::ops::{Deref, Range};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
 /// 1 MiB, the largest request: the usual request has one or two shards.
 const STRETCH_BLOCKS: u64 = 256;
 
-/// More than there are requests in flight, and so few that the longest discard takes them all in no time.
+/// As many as there usually are requests in flight at most, and so few that the longest discard takes them all in no time.
 const SHARDS: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,8 @@ struct State {
 }
 
 /// Releases the blocks on drop.
-pub(super) struct RangeGuard<'a> {
-    lock: &'a RangeLock,
+pub(super) struct RangeGuard<L: Deref<Target = RangeLock>> {
+    lock: L,
     blocks: Range<u64>,
     mode: Mode,
 }
@@ -63,17 +63,21 @@ impl Default for RangeLock {
 }
 
 impl RangeLock {
-    pub(super) fn share(&self, blocks: Range<u64>) -> RangeGuard<'_> {
-        self.acquire(blocks, Mode::Shared)
+    pub(super) fn share(&self, blocks: Range<u64>) -> RangeGuard<&Self> {
+        RangeGuard::acquire(self, blocks, Mode::Shared)
     }
 
-    pub(super) fn exclude(&self, blocks: Range<u64>) -> RangeGuard<'_> {
-        self.acquire(blocks, Mode::Exclusive)
+    pub(super) fn exclude(&self, blocks: Range<u64>) -> RangeGuard<&Self> {
+        RangeGuard::acquire(self, blocks, Mode::Exclusive)
     }
 
-    fn acquire(&self, blocks: Range<u64>, mode: Mode) -> RangeGuard<'_> {
-        self.shards_of(&blocks).for_each(|shard| shard.acquire(&blocks, mode));
-        RangeGuard { lock: self, blocks, mode }
+    /// As [`RangeLock::share`], until whoever holds it is done, in whichever thread.
+    pub(super) fn share_owned(self: &Arc<Self>, blocks: Range<u64>) -> RangeGuard<Arc<Self>> {
+        RangeGuard::acquire(Arc::clone(self), blocks, Mode::Shared)
+    }
+
+    pub(super) fn exclude_owned(self: &Arc<Self>, blocks: Range<u64>) -> RangeGuard<Arc<Self>> {
+        RangeGuard::acquire(Arc::clone(self), blocks, Mode::Exclusive)
     }
 
     /// Waits until no writer holds anything, and lets none begin until the barrier is dropped. Readers do not count. Gives
@@ -164,7 +168,14 @@ impl Shard {
     }
 }
 
-impl Drop for RangeGuard<'_> {
+impl<L: Deref<Target = RangeLock>> RangeGuard<L> {
+    fn acquire(lock: L, blocks: Range<u64>, mode: Mode) -> Self {
+        lock.shards_of(&blocks).for_each(|shard| shard.acquire(&blocks, mode));
+        Self { lock, blocks, mode }
+    }
+}
+
+impl<L: Deref<Target = RangeLock>> Drop for RangeGuard<L> {
     fn drop(&mut self) {
         self.lock.shards_of(&self.blocks).for_each(|shard| shard.release(&self.blocks, self.mode));
     }

@@ -1,10 +1,9 @@
-//! Buffers that one worker thread keeps, so that no request allocates.
-
-use std::ops::{Deref, DerefMut};
+//! Buffers that one worker thread keeps, so that no request that it waits for allocates.
 
 use zeroize::Zeroize;
 
 use crate::cipher::BLOCK_SIZE;
+use crate::store::Aligned;
 
 /// What one worker needs beside the caller's own buffer. Make one per thread and keep it.
 pub struct Scratch {
@@ -12,37 +11,6 @@ pub struct Scratch {
     pub(super) ciphertext: Aligned,
     /// The plaintext of one block that a request covers only in part.
     pub(super) block: Aligned,
-}
-
-/// Bytes that a store can take past the page cache.
-#[derive(Default)]
-pub struct Aligned {
-    memory: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
-impl Aligned {
-    pub fn new(len: usize) -> Self {
-        let memory = vec![0; len + BLOCK_SIZE];
-        let start = memory.as_ptr().align_offset(BLOCK_SIZE);
-        assert!(start <= BLOCK_SIZE, "a byte can be aligned");
-        Self { memory, start, len }
-    }
-}
-
-impl Deref for Aligned {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.memory[self.start..][..self.len]
-    }
-}
-
-impl DerefMut for Aligned {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..][..self.len]
-    }
 }
 
 impl Scratch {

@@ -14,10 +14,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use envol::fuse::{Image, serve};
-use envol::store::{ALIGNMENT, FileStore, Store};
-use envol::volume::{Aligned, Scratch, VolumeError};
+use envol::store::{ALIGNMENT, Aligned, Direction, FileStore, Store, Transfer};
+use envol::volume::{Scratch, VolumeError};
 
 fn main() -> io::Result<()> {
+    // A file system on a loop device on the image may wait for this process when memory is short, for whichever of its threads. As envol,
+    // without it if it is refused.
+    let _ = rustix::process::configure_io_flusher_behavior(true);
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let (mount_point, image) = match &arguments[..] {
         [mount_point, option, bytes] if option == "--no-store" => {
@@ -35,9 +38,6 @@ fn main() -> io::Result<()> {
             return Err(io::Error::other("usage: plain-front-end MOUNT_POINT [--no-cache] BACKING | --no-store BYTES"));
         }
     };
-    // A file system on a loop device on the image may wait for this process when memory is short. As envol, without it if it
-    // is refused.
-    let _ = rustix::process::configure_io_flusher_behavior(true);
     serve(Arc::new(image), Path::new(mount_point), "plain-front-end")?.join()
 }
 
@@ -66,6 +66,25 @@ impl PlainImage {
     ) -> Result<(), VolumeError> {
         let result = self.store.as_ref().map_or(Ok(()), call);
         result.map_err(|source| VolumeError::Store { action, source })
+    }
+}
+
+impl PlainImage {
+    fn begin(
+        self: &Arc<Self>,
+        direction: Direction,
+        offset: u64,
+        len_bytes: usize,
+        bytes: Aligned,
+        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
+    ) {
+        let Some(store) = &self.store else { return done(Ok(()), bytes) };
+        let image = Arc::clone(self);
+        let done = move |result: io::Result<()>, bytes| {
+            drop(image);
+            done(result.map_err(|source| VolumeError::Store { action: "transfer", source }), bytes);
+        };
+        store.begin(Transfer { direction, offset, len_bytes, bytes, done: Box::new(done) });
     }
 }
 
@@ -102,6 +121,33 @@ impl Image for PlainImage {
                 store.write_at(offset, &aligned[..data.len()])
             })
         })
+    }
+
+    fn has_queue(&self) -> bool {
+        self.store.as_ref().is_some_and(Store::has_queue)
+    }
+
+    fn begin_read(
+        self: &Arc<Self>,
+        offset: u64,
+        len_bytes: usize,
+        bytes: Aligned,
+        _scratch: &mut Scratch,
+        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
+    ) {
+        self.begin(Direction::Read, offset, len_bytes, bytes, done);
+    }
+
+    fn begin_write(
+        self: &Arc<Self>,
+        offset: u64,
+        data: &[u8],
+        mut bytes: Aligned,
+        _scratch: &mut Scratch,
+        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
+    ) {
+        bytes[..data.len()].copy_from_slice(data);
+        self.begin(Direction::Write, offset, data.len(), bytes, done);
     }
 
     fn discard(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError> {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::cipher::BLOCK_SIZE;
 use crate::volume::tests::{memory, pattern, read, volume_on, write};
-use crate::volume::{CHUNK_SIZE, Ended, Phase, Scratch};
+use crate::volume::{Aligned, CHUNK_SIZE, Ended, Phase, Scratch};
 
 const MIB: u64 = 1 << 20;
 const CHUNK: u64 = CHUNK_SIZE as u64;
@@ -67,10 +67,15 @@ fn the_hook_sees_each_chunk_as_it_was_before_any_kind_of_change() {
     let discard = |volume: &Volume, offset: u64, len: u64| {
         volume.discard(offset, len, &mut Scratch::default()).unwrap();
     };
-    type Change<'a> = &'a dyn Fn(&Volume);
-    let changes: [(&str, Change<'_>, &[u64]); 9] = [
+    let begin_write = |volume: &Arc<Volume>, offset: u64, data: &[u8]| {
+        let done = |result: Result<(), VolumeError>, _| result.unwrap();
+        volume.begin_write(offset, data, Aligned::new(data.len()), &mut Scratch::default(), done);
+    };
+    type Change<'a> = &'a dyn Fn(&Arc<Volume>);
+    let changes: [(&str, Change<'_>, &[u64]); 10] = [
         ("whole blocks", &|volume| write(volume, 4096, &[2; 8192]), &[0]),
         ("across chunks", &|volume| write(volume, CHUNK - 4096, &[3; 8192]), &[0, 1]),
+        ("blocks that nobody waits for", &|volume| begin_write(volume, CHUNK - 4096, &[8; 8192]), &[0, 1]),
         ("a part of a block", &|volume| write(volume, CHUNK + 100, &[4; 10]), &[1]),
         ("parts of two blocks", &|volume| write(volume, 2 * CHUNK - 10, &[5; 20]), &[1, 2]),
         ("a discard of blocks", &|volume| discard(volume, 8192, 4096), &[0]),

@@ -1,6 +1,5 @@
 //! FUSE requests to calls of the image, and nothing more.
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
@@ -13,21 +12,22 @@ use fuser::{
 
 use super::IMAGE_NAME;
 use super::attributes::{Attributes, DIRECTORY, IMAGE, TTL};
-use super::errno::errno;
 use super::image::Image;
-use super::in_flight::{InFlight, MAX_QUEUED_BYTES, Place};
 use super::linger::Linger;
 use super::meter::{IoRequest, Meter, RequestKind};
+use super::metered::{Metered, Zeroing};
 use super::waiting_room::WaitingRoom;
-use crate::volume::{Aligned, Scratch, VolumeError};
+use crate::volume::Scratch;
 
 /// The largest request to ask the kernel for; it may offer less (`/proc/sys/fs/fuse/max_pages_limit`).
 const MAX_REQUEST_BYTES: u32 = 1 << 20;
 
 /// How many requests the kernel may have under way before it holds back direct I/O: enough for a deep queue.
-const MAX_BACKGROUND: u16 = 64;
+pub(super) const MAX_BACKGROUND: u16 = 64;
 
 const BLOCK_SIZE_BYTES: u32 = 4096;
+
+const _: () = assert!(Scratch::LEN_BYTES >= MAX_REQUEST_BYTES as usize, "a reply fits");
 
 pub(super) struct FrontEnd<I> {
     shown: Arc<Metered<I>>,
@@ -36,31 +36,9 @@ pub(super) struct FrontEnd<I> {
     linger: Linger,
 }
 
-/// An image, and account of what is asked of it.
-struct Metered<I> {
-    image: Arc<I>,
-    meter: Arc<Meter>,
-    in_flight: Arc<InFlight>,
-}
-
-const _: () = assert!(Scratch::LEN_BYTES >= MAX_REQUEST_BYTES as usize, "a reply fits");
-
-thread_local! {
-    /// One for each worker, kept between requests.
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-fn with_scratch<T>(call: impl FnOnce(&mut Scratch) -> T) -> T {
-    SCRATCH.with_borrow_mut(call)
-}
-
-fn with_reply<T>(len: usize, call: impl FnOnce(&mut [u8], &mut Scratch) -> T) -> T {
-    with_scratch(|scratch| scratch.with_bytes(|bytes, scratch| call(&mut bytes[..len], scratch)))
-}
-
 impl<I: Image> FrontEnd<I> {
     pub(super) fn new(image: Arc<I>, meter: Arc<Meter>, may_wait: usize, linger: Linger) -> io::Result<Self> {
-        let shown = Arc::new(Metered { image, meter, in_flight: Arc::default() });
+        let shown = Arc::new(Metered::new(image, meter));
         Ok(Self { attributes: Attributes::new(), shown, waiting: WaitingRoom::new(may_wait)?, linger })
     }
 
@@ -71,17 +49,6 @@ impl<I: Image> FrontEnd<I> {
     /// How much of `len` bytes from `offset` lies inside of the image.
     fn clip(&self, offset: u64, len: u64) -> u64 {
         len.min(self.shown.image.size_bytes().saturating_sub(offset))
-    }
-
-    /// Answers if that takes no wait for a disk, and gives the reply back if it does.
-    fn read_at_once(&self, request: &IoRequest, len: usize, reply: ReplyData) -> Option<ReplyData> {
-        with_reply(len, |bytes, scratch| {
-            match self.shown.image.read_at_once(request.offset, bytes, scratch) {
-                Err(VolumeError::WouldWait) => return Some(reply),
-                result => data(reply, bytes, self.shown.answered(request, result)),
-            }
-            None
-        })
     }
 
     fn wait(&self, request: impl FnOnce() + Send + 'static) {
@@ -110,76 +77,6 @@ impl<I> Drop for FrontEnd<I> {
     /// Whoever waits for the end of the front-end waits for the last answer.
     fn drop(&mut self) {
         self.shown.in_flight.wait_until_empty();
-    }
-}
-
-type Zeroing<I> = fn(&I, u64, u64, &mut Scratch) -> Result<(), VolumeError>;
-
-impl<I: Image> Metered<I> {
-    /// Counts the answer, and makes it.
-    fn answered(&self, request: &IoRequest, result: Result<(), VolumeError>) -> Result<(), Errno> {
-        self.meter.answered(request, &result);
-        result.map_err(|error| errno(&error))
-    }
-
-    /// Whether a request that would wait for the disk goes to the queue, and its receiver on to the next one.
-    fn queues(&self, place: &Place, len: usize) -> bool {
-        place.is_crowded() && len <= MAX_QUEUED_BYTES && self.image.has_queue()
-    }
-
-    fn begin_read(self: &Arc<Self>, place: Place, request: IoRequest, len: usize, reply: ReplyData) {
-        let shown = Arc::clone(self);
-        let (offset, buffer) = (request.offset, self.in_flight.buffer());
-        let done = move |result, bytes: Aligned| {
-            data(reply, &bytes[..len], shown.answered(&request, result));
-            shown.leaves(place, bytes);
-        };
-        with_scratch(|scratch| self.image.begin_read(offset, len, buffer, scratch, done));
-    }
-
-    fn begin_write(self: &Arc<Self>, place: Place, request: IoRequest, data: &[u8], reply: ReplyWrite) {
-        let shown = Arc::clone(self);
-        let (offset, buffer) = (request.offset, self.in_flight.buffer());
-        let done = move |result, bytes| {
-            written(reply, &request, shown.answered(&request, result));
-            shown.leaves(place, bytes);
-        };
-        with_scratch(|scratch| self.image.begin_write(offset, data, buffer, scratch, done));
-    }
-
-    /// The last thing that a request does: when all have left, nobody has the image any more.
-    fn leaves(self: Arc<Self>, place: Place, buffer: Aligned) {
-        self.in_flight.give_back(buffer);
-        drop(self);
-        drop(place);
-    }
-
-    fn read_and_wait(&self, request: &IoRequest, len: usize, reply: ReplyData) {
-        with_reply(len, |bytes, scratch| {
-            let result = self.image.read(request.offset, bytes, scratch);
-            data(reply, bytes, self.answered(request, result));
-        });
-    }
-}
-
-fn data(reply: ReplyData, bytes: &[u8], answer: Result<(), Errno>) {
-    match answer {
-        Ok(()) => reply.data(bytes),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn written(reply: ReplyWrite, request: &IoRequest, answer: Result<(), Errno>) {
-    match answer.and_then(|()| u32::try_from(request.len_bytes).map_err(|_| Errno::EINVAL)) {
-        Ok(len_bytes) => reply.written(len_bytes),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn empty(reply: ReplyEmpty, answer: Result<(), Errno>) {
-    match answer {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(errno),
     }
 }
 
@@ -275,7 +172,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
                 return self.shown.begin_read(place, request, len, reply);
             }
             self.shown.read_and_wait(&request, len, reply);
-        } else if let Some(reply) = self.read_at_once(&request, len, reply) {
+        } else if let Some(reply) = self.shown.read_at_once(&request, len, reply) {
             let shown = Arc::clone(&self.shown);
             return self.wait(move || shown.read_and_wait(&request, len, reply));
         }
@@ -306,8 +203,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
                 return self.shown.begin_write(place, request, &data[..len], reply);
             }
             _place => {
-                let result = with_scratch(|scratch| self.shown.image.write(offset, &data[..len], scratch));
-                written(reply, &request, self.shown.answered(&request, result));
+                self.shown.write_and_wait(&request, &data[..len], reply);
             }
         }
         self.linger.after_answer();
@@ -321,7 +217,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
     fn fsync(&self, _request: &Request, _inode: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let request = IoRequest::arrived(RequestKind::Sync, 0, 0);
         let shown = Arc::clone(&self.shown);
-        self.wait(move || empty(reply, shown.answered(&request, shown.image.sync())));
+        self.wait(move || shown.sync(&request, reply));
     }
 
     fn fallocate(
@@ -344,10 +240,7 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         }
         let request = IoRequest::arrived(kind, offset, len);
         let shown = Arc::clone(&self.shown);
-        self.wait(move || {
-            let result = with_scratch(|scratch| zeroing(&shown.image, offset, len, scratch));
-            empty(reply, shown.answered(&request, result));
-        });
+        self.wait(move || shown.zero(&request, zeroing, reply));
     }
 
     fn readdir(

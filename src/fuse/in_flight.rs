@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::front_end::MAX_BACKGROUND;
 use crate::volume::Aligned;
 
 /// What is longer keeps a receiver busy with copies and the cipher for longer than it takes to let it sleep and to wake it.
@@ -14,8 +15,8 @@ pub(super) const MAX_QUEUED_BYTES: usize = 128 << 10;
 /// deep queue that thread is awake anyway, and takes back several answers at once.
 pub(super) const WAIT_THEMSELVES: usize = 4;
 
-/// As many as the kernel lets a file system on the volume have under way.
-const MAX_KEPT_BUFFERS: usize = 64;
+/// As many as the kernel has under way for a file system on the volume.
+const MAX_KEPT_BUFFERS: usize = MAX_BACKGROUND as usize;
 
 #[derive(Default)]
 pub(super) struct InFlight {

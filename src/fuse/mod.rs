@@ -7,6 +7,7 @@ mod image;
 mod in_flight;
 mod linger;
 mod meter;
+mod metered;
 mod mount;
 mod waiting_room;
 

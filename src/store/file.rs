@@ -70,7 +70,13 @@ impl FileStore {
             _ => io_error(path, "open it for direct I/O", error),
         })?;
         // Without it each transfer has somebody who waits for it.
-        self.queue = Queue::start(&direct).inspect_err(|error| tracing::info!("no asynchronous I/O: {error}")).ok();
+        let refused = |error: &io::Error| {
+            tracing::info!(
+                "no asynchronous I/O ({error}), so that many requests at once are slower; if the host has given all it has, raise \
+                 fs.aio-max-nr and attach again"
+            );
+        };
+        self.queue = Queue::start(&direct).inspect_err(refused).ok();
         self.direct = Some(direct);
         Ok(())
     }

@@ -67,9 +67,7 @@ impl PlainImage {
         let result = self.store.as_ref().map_or(Ok(()), call);
         result.map_err(|source| VolumeError::Store { action, source })
     }
-}
 
-impl PlainImage {
     fn begin(
         self: &Arc<Self>,
         direction: Direction,

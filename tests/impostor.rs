@@ -4,6 +4,7 @@
 
 mod harness;
 
+use std::net::SocketAddrV4;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -23,25 +24,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
     def log_message(self, *arguments):
         pass
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
 "#;
 
 struct Server(Child);
 
 impl Server {
-    fn start(user: &str, port: &str) -> Self {
+    fn start(user: &str, address: SocketAddrV4) -> Self {
         let ids = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()];
         let child = Command::new("setpriv")
             .args(ids)
-            .args(["/usr/bin/python3", "-c", SERVER, port])
+            .args(["/usr/bin/python3", "-c", SERVER, &address.ip().to_string(), &address.port().to_string()])
             .current_dir("/")
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
         let server = Self(child);
-        wait_until("the server", Duration::from_secs(10), || {
-            std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_ok()
-        });
+        wait_until("the server", Duration::from_secs(10), || std::net::TcpStream::connect(address).is_ok());
         server
     }
 }
@@ -58,11 +57,10 @@ fn another_user_on_the_port_of_the_local_kms_cannot_revoke() {
     let host = Host::new();
     let volume = host.create(&["--size", "64MiB"]);
     host.envol(&["attach", &volume, "--raw", "--probe-interval", "500ms"]).expect_code(0);
-    let endpoint = host.environment().iter().find(|(name, _)| name == "AWS_ENDPOINT_URL_KMS").unwrap().1.clone();
-    let port = endpoint.rsplit(':').next().unwrap().trim_end_matches('/').to_owned();
+    let address = host.kms_address();
     host.stop_kms();
 
-    let impostor = Server::start("65534", &port);
+    let impostor = Server::start("65534", address);
     wait_until("an answer of the impostor", Duration::from_secs(20), || {
         host.status(&volume)["last_kms_error"].as_str().is_some_and(|error| error.contains("DisabledException"))
     });
@@ -70,6 +68,6 @@ fn another_user_on_the_port_of_the_local_kms_cannot_revoke() {
     drop(impostor);
 
     // The control: the same words from root's process end the volume.
-    let _honest = Server::start("0", &port);
+    let _honest = Server::start("0", address);
     wait_until("terminal", Duration::from_secs(20), || host.status(&volume)["state"] == "terminal");
 }

@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
-use harness::{ENVOL, Host, Ran, free_port, ran};
+use harness::{ENVOL, Host, Ran, free_address, ran};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -182,7 +182,7 @@ fn what_keeps_the_kms_from_serving_is_said() {
 #[test]
 fn serve_prints_nothing_on_stdout() {
     let root = TempDir::new().unwrap();
-    let listen = format!("127.0.0.1:{}", free_port());
+    let listen = free_address().to_string();
     let init = run(envol(root.path(), &["kms", "init", "--listen", &listen])).expect_code(0);
     let serving = Serving::start(root.path(), &[]);
     let mut shell = Command::new("sh");
@@ -197,7 +197,7 @@ fn serve_prints_nothing_on_stdout() {
 #[test]
 fn init_prints_only_export_lines_and_changes_no_credentials() {
     let root = TempDir::new().unwrap();
-    let listen = format!("127.0.0.1:{}", free_port());
+    let listen = free_address().to_string();
     let first = run(envol(root.path(), &["kms", "init", "--listen", &listen])).expect_code(0).stdout;
     assert!(!first.is_empty() && first.lines().all(|line| line.starts_with("export AWS_")), "{first}");
 

@@ -7,13 +7,13 @@ mod harness;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddrV4, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use harness::{Host, free_port, ran, wait_until};
+use harness::{Host, free_address, ran, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -178,8 +178,8 @@ fn libc_eio() -> i32 {
     rustix::io::Errno::IO.raw_os_error()
 }
 
-fn scrape(port: u16, request: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the listener is there");
+fn scrape(address: SocketAddrV4, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the listener is there");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -195,28 +195,27 @@ fn who_asks_for_a_listener_has_one_and_nobody_else() {
     assert!(!listens(daemon), "without the option nothing listens");
     host.envol(&["detach", &volume]).expect_code(0);
 
-    let port = free_port();
-    let address = format!("127.0.0.1:{port}");
-    host.envol(&["attach", &volume, "--raw", "--metrics-listen", &address]).expect_code(0);
+    let address = free_address();
+    host.envol(&["attach", &volume, "--raw", "--metrics-listen", &address.to_string()]).expect_code(0);
     assert!(listens(host.daemon_pid(&volume)));
-    let answer = scrape(port, "GET /metrics HTTP/1.1\r\nHost: envol\r\n\r\n");
+    let answer = scrape(address, "GET /metrics HTTP/1.1\r\nHost: envol\r\n\r\n");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"), "{head}");
     assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
     is_accepted(body);
     let names = |text: &str| samples(text).into_keys().collect::<BTreeSet<_>>();
     assert_eq!(names(body), names(&prometheus(&host, &volume)), "the listener and the command say the same");
-    assert!(scrape(port, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
+    assert!(scrape(address, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
 
     // Somebody who connects and says nothing holds up neither the next one nor the control socket.
-    let silent: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
-    assert!(scrape(port, "GET /metrics HTTP/1.1\r\n\r\n").contains("envol_daemon_up"));
+    let silent: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
+    assert!(scrape(address, "GET /metrics HTTP/1.1\r\n\r\n").contains("envol_daemon_up"));
     assert_eq!(host.status(&volume)["state"], "in-use");
     drop(silent);
 
     // A port that is taken is found out before anything is attached.
     let other = host.create(&["--size", "16MiB"]);
-    host.envol(&["attach", &other, "--raw", "--metrics-listen", &address])
+    host.envol(&["attach", &other, "--raw", "--metrics-listen", &address.to_string()])
         .expect_code(8)
         .expect_stderr("--metrics-listen");
     assert_eq!(host.status(&other)["state"], "available");

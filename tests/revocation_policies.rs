@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use harness::{Host, Ran, free_port, is_alive, ran, wait_until};
+use harness::{Host, Ran, free_address, is_alive, ran, wait_until};
 
 const GONE_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -94,7 +94,7 @@ impl Tls {
         const PROXY: &str = "import socket, ssl, sys, threading\n\
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n\
             context.load_cert_chain(sys.argv[1], sys.argv[2])\n\
-            listener = socket.create_server(('127.0.0.1', int(sys.argv[3])))\n\
+            listener = socket.create_server((sys.argv[3], int(sys.argv[4])))\n\
             print('ready', flush=True)\n\
             def copy(a, b):\n    \
                 try:\n        \
@@ -106,33 +106,33 @@ impl Tls {
             def serve(raw):\n    \
                 try:\n        \
                     client = context.wrap_socket(raw, server_side=True)\n        \
-                    server = socket.create_connection(('127.0.0.1', int(sys.argv[4])))\n    \
+                    server = socket.create_connection((sys.argv[5], int(sys.argv[6])))\n    \
                 except OSError: return\n    \
                 threading.Thread(target=copy, args=(client, server), daemon=True).start()\n    \
                 copy(server, client)\n\
             while True:\n    \
                 raw, _ = listener.accept()\n    \
                 threading.Thread(target=serve, args=(raw,), daemon=True).start()\n";
-        let (key, certificate, port) = (host.root().join("tls.key"), host.root().join("tls.crt"), free_port());
+        let (key, certificate) = (host.root().join("tls.key"), host.root().join("tls.crt"));
+        let listen = free_address();
         let mut openssl = host.command("openssl");
         openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
-        openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        openssl.args(["-subj", "/CN=localhost", "-addext", &format!("subjectAltName=IP:{}", listen.ip())]);
         openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]);
         let made = openssl.arg(&key).arg("-out").arg(&certificate).stderr(Stdio::null()).status().unwrap();
         assert!(made.success());
-        let kms = host.environment().iter().find(|(name, _)| name == "AWS_ENDPOINT_URL_KMS").unwrap().1.clone();
+        let kms = host.kms_address();
         let mut python = host.command("python3");
         python
             .args(["-c", PROXY])
             .arg(&certificate)
             .arg(&key)
-            .arg(port.to_string())
-            .arg(kms.rsplit(':').next().unwrap());
+            .args([listen, kms].map(|address| [address.ip().to_string(), address.port().to_string()]).as_flattened());
         let mut process = python.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(process.stdout.take().unwrap()), &mut line).unwrap();
         assert_eq!(line, "ready\n");
-        Self { process, certificate, endpoint: format!("https://127.0.0.1:{port}") }
+        Self { process, certificate, endpoint: format!("https://{listen}") }
     }
 
     fn envol(&self, host: &Host, arguments: &[&str]) -> Ran {

@@ -321,7 +321,7 @@ fn a_store_that_cannot_be_used_is_said_soon_and_the_volume_goes_on() {
         refused(&nowhere, "no bucket", arguments, &parts);
     }
 
-    let closed = format!("http://127.0.0.1:{}", harness::free_port());
+    let closed = format!("http://{}", harness::free_address());
     let down = Person::with_variables(&host, &server, closed.clone(), "errors");
     for arguments in [&create[..], &verify] {
         refused(&down, "server down", arguments, &[&url("errors"), &closed, "AWS_ENDPOINT_URL_S3"]);

@@ -1,4 +1,4 @@
-//! A host of its own for each test: root directory, local KMS on a port of its own, and everything taken down again,
+//! A host of its own for each test: root directory, local KMS at an address of its own, and everything taken down again,
 //! also when the test fails.
 //!
 //! The daemon under test is always another process, and a watchdog aborts its FUSE connection when a test takes too
@@ -20,10 +20,11 @@ pub mod witness;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -124,8 +125,7 @@ impl Host {
             directories: Mutex::default(),
             done: Arc::default(),
         };
-        let port = free_port();
-        let init = host.envol(&["kms", "init", "--listen", &format!("127.0.0.1:{port}")]).expect_code(0);
+        let init = host.envol(&["kms", "init", "--listen", &free_address().to_string()]).expect_code(0);
         for line in init.stdout.lines() {
             let (name, value) = line.strip_prefix("export ").and_then(|line| line.split_once('=')).expect(line);
             host.environment.push((name.to_owned(), value.trim_matches('\'').to_owned()));
@@ -154,6 +154,12 @@ impl Host {
         &self.environment.iter().find(|(known, _)| known == name).expect(name).1
     }
 
+    /// Where the local KMS listens while it runs.
+    pub fn kms_address(&self) -> SocketAddrV4 {
+        let endpoint = self.variable("AWS_ENDPOINT_URL_KMS");
+        endpoint.strip_prefix("http://").expect("HTTP").parse().expect("an address and a port")
+    }
+
     pub fn start_kms(&self) {
         self.start_kms_as(self.command(&self.envol));
     }
@@ -180,8 +186,12 @@ impl Host {
             .spawn()
             .expect("envol kms serve");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let listening = lines.by_ref().map_while(Result::ok).any(|line| line.contains("listens on"));
-        assert!(listening, "the local KMS ended before it listened");
+        let mut said = Vec::new();
+        let listening = lines.by_ref().map_while(Result::ok).any(|line| {
+            said.push(line);
+            said.last().is_some_and(|line| line.contains("listens on"))
+        });
+        assert!(listening, "the local KMS ended before it listened: {said:?}");
         // Whatever it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         *self.kms.lock().expect("not poisoned") = Some(child);
@@ -453,10 +463,13 @@ pub fn wait_until(what: &str, deadline: Duration, mut reached: impl FnMut() -> b
     }
 }
 
-/// Nobody listens on it now; a port of its own for each test.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+/// Where nobody listens until whoever asked for it does, as often as it likes: an address of this process alone, and a port below those that the
+/// kernel chooses, which it gives to anybody's next connection.
+pub fn free_address() -> SocketAddrV4 {
+    static NEXT_PORT: AtomicU16 = AtomicU16::new(10_000);
+    let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+    // The network is 127.0.0.0/8, and a process id has 22 bits at most (proc(5), pid_max); 127.0.0.1 is that of init.
+    SocketAddrV4::new(Ipv4Addr::from_bits(127 << 24 | std::process::id()), port)
 }
 
 /// udev lets everybody open /dev/fuse, and fusermount3 asks for no less. Where there is no udev, as in a container: a

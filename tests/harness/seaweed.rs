@@ -1,7 +1,7 @@
 //! A real S3 server of its own for a test: SeaweedFS, with one bucket and one identity, ended with the test.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryCon
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::Host;
+use super::{Host, free_address};
 
 pub const BUCKET: &str = "snapshots";
 /// Also of the local KMS, which is told no other.
@@ -23,7 +23,6 @@ pub const KEY_ID: &str = "AKIAOFTHESTOREALONE0";
 pub const SECRET: &str = "the-secret-of-the-store-alone";
 
 const STARTUP: Duration = Duration::from_secs(20);
-const STARTS: u32 = 3;
 
 /// Every part of it listens, and each is told where: the ports that it would choose may be another test's.
 const PARTS: [&str; 10] = [
@@ -42,7 +41,7 @@ const PARTS: [&str; 10] = [
 pub struct Seaweed {
     /// The access key that the KMS of the host knows as its administrator's.
     pub admin: (String, String),
-    s3_port: u16,
+    address: SocketAddrV4,
     objects: AmazonS3,
     runtime: Runtime,
     server: Server,
@@ -76,25 +75,23 @@ impl Seaweed {
         }]});
         fs::write(dir.path().join("s3.json"), identity.to_string()).expect("s3.json");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        for _ in 0..STARTS {
-            let ports = free_ports(PARTS.len());
-            let objects = client(ports[0]);
-            let mut server = Server(spawn(dir.path(), &ports));
-            let until = Instant::now() + STARTUP;
-            // It ends where somebody else took one of its ports meanwhile.
-            while Instant::now() < until && server.0.try_wait().expect("a child").is_none() {
-                if runtime.block_on(objects.list(None).try_collect::<Vec<_>>()).is_ok() {
-                    return Self { admin, s3_port: ports[0], objects, runtime, server, _dir: dir };
-                }
-                std::thread::sleep(Duration::from_millis(50));
+        let addresses = PARTS.map(|_| free_address());
+        let address = addresses[0];
+        let objects = client(address);
+        let mut server = Server(spawn(dir.path(), &addresses));
+        let until = Instant::now() + STARTUP;
+        while Instant::now() < until && server.0.try_wait().expect("a child").is_none() {
+            if runtime.block_on(objects.list(None).try_collect::<Vec<_>>()).is_ok() {
+                return Self { admin, address, objects, runtime, server, _dir: dir };
             }
+            std::thread::sleep(Duration::from_millis(50));
         }
         let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
         panic!("the S3 server does not start:\n{log}");
     }
 
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.s3_port)
+        self.address.to_string()
     }
 
     pub fn endpoint(&self) -> String {
@@ -143,7 +140,7 @@ impl Seaweed {
     }
 }
 
-fn spawn(dir: &Path, ports: &[u16]) -> Child {
+fn spawn(dir: &Path, addresses: &[SocketAddrV4]) -> Child {
     let log = fs::File::create(dir.join("log")).expect("a log");
     let mut command = Command::new("weed");
     command.arg("-logtostderr=true").arg("mini").arg(format!("-dir={}", dir.display()));
@@ -151,15 +148,11 @@ fn spawn(dir: &Path, ports: &[u16]) -> Child {
     for part in ["s3", "filer"] {
         command.arg(format!("-{part}.localSocket={}", dir.join(part).display()));
     }
-    command.args([
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        "-webdav=false",
-        "-admin.ui=false",
-        "-s3.autoCreateBucket=false",
-    ]);
+    let ip = addresses[0].ip();
+    command.arg(format!("-ip={ip}")).arg(format!("-ip.bind={ip}"));
+    command.args(["-webdav=false", "-admin.ui=false", "-s3.autoCreateBucket=false"]);
     command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.preStopSeconds=0"]);
-    command.args(PARTS.iter().zip(ports).map(|(part, port)| format!("-{part}={port}")));
+    command.args(PARTS.iter().zip(addresses).map(|(part, address)| format!("-{part}={}", address.port())));
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
         command.env_remove(name);
@@ -167,22 +160,16 @@ fn spawn(dir: &Path, ports: &[u16]) -> Child {
     command.spawn().expect("weed is not installed; scripts/test.sh installs it")
 }
 
-fn client(port: u16) -> AmazonS3 {
+fn client(address: SocketAddrV4) -> AmazonS3 {
     let client = AmazonS3Builder::new()
         .with_bucket_name(BUCKET)
         .with_region(REGION)
-        .with_endpoint(format!("http://127.0.0.1:{port}"))
+        .with_endpoint(format!("http://{address}"))
         .with_client_options(ClientOptions::new().with_allow_http(true))
         .with_retry(RetryConfig { max_retries: 0, ..Default::default() })
         .with_access_key_id(KEY_ID)
         .with_secret_access_key(SECRET);
     client.build().expect("a client")
-}
-
-/// All of them taken at once, so that no two are the same.
-fn free_ports(count: usize) -> Vec<u16> {
-    let taken: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    taken.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
 }
 
 fn admin_key(host: &Host) -> (String, String) {

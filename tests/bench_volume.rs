@@ -52,6 +52,18 @@ fn a_mounted_volume_is_written_and_read_and_keeps_its_files() {
 }
 
 #[test]
+fn a_small_volume_is_measured_in_half_of_its_room() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "128MiB"]);
+    let dir = host.directory("mnt");
+    host.envol(&["attach", &volume, dir.to_str().unwrap()]).expect_code(0);
+    let ran = host.envol(&["bench", "volume", &volume]).expect_code(0);
+    let len = ran.stdout.split_once("a file of ").expect("its length").1.split_once("MiB").expect("MiB").0;
+    assert!((16..64).contains(&len.parse().unwrap()), "{}", ran.stdout);
+    host.envol(&["detach", &volume]).expect_code(0);
+}
+
+#[test]
 fn an_image_is_only_read() {
     let host = Host::new();
     let volume = host.create(&["--size", "64MiB"]);
@@ -74,14 +86,19 @@ fn what_cannot_be_measured_says_why() {
     let host = Host::new();
     host.envol(&["bench", "volume", "vol-0123456789abcdef0"]).expect_code(3).expect_stderr("vol-0123456789abcdef0");
     let backings = Tmpfs::mount(host.directory("backings"), "512m");
+    let full = host.root().join("backings/full");
     let backing = host.root().join("backings/image");
     let volume = host.create(&["--size", "1GiB", "--backing", backing.to_str().unwrap()]);
     host.envol(&["bench", "volume", &volume]).expect_code(3).expect_stderr("is not attached");
     let dir = host.directory("mnt");
     host.envol(&["attach", &volume, dir.to_str().unwrap()]).expect_code(0);
     // The image would find no room, and its volume serve nobody any more.
+    let room = rustix::fs::statvfs(full.parent().unwrap()).unwrap();
+    let all_but_48_mib = (room.f_bavail * room.f_frsize).strict_sub(48 << 20);
+    let taken = fs::File::create(&full).unwrap();
+    rustix::fs::fallocate(&taken, rustix::fs::FallocateFlags::empty(), 0, all_but_48_mib).unwrap();
     let refused = host.envol(&["bench", "volume", &volume]).expect_code(1);
-    refused.expect_stderr("needs 768MiB of room").expect_stderr("free some");
+    refused.expect_stderr("needs 64MiB of room").expect_stderr("free some");
     fs::write(dir.join("mine"), "goes on").unwrap();
     assert_eq!(host.status(&volume)["state"], "in-use");
     host.envol(&["detach", &volume]).expect_code(0);

@@ -25,6 +25,12 @@ const ROUNDS: usize = 7;
 /// More than the caches of a disk, little enough to be written in a second.
 const SCRATCH_BYTES: u64 = 256 << 20;
 
+/// With less the figures say little.
+const MIN_SCRATCH_BYTES: u64 = 16 << 20;
+
+/// What is written at once, and what scratch files are a multiple of.
+const PIECE: usize = 1 << 20;
+
 /// Of an image that is only read. What is far inside is found the same way.
 const MAX_READ_BYTES: u64 = 1 << 30;
 
@@ -94,32 +100,34 @@ fn sides(paths: &VolumePaths, live: &LiveStatus) -> Result<(Side, Side), CliErro
     let direct = live.cache == CacheMode::None;
     let backing = fs::canonicalize(paths.backing()).map_err(|error| unreadable(&paths.backing(), &error))?;
     let is_device = fs::metadata(&backing).map_err(|error| unreadable(&backing, &error))?.file_type().is_block_device();
-    if let Some(dir) = &live.mount_point {
-        check_room(Path::new(dir), SCRATCH_BYTES)?;
-        if let (Some(dir), false) = (backing.parent(), is_device) {
-            // Twice on the host, in the image as well; a volume whose image finds no room serves nobody any more.
-            check_room(dir, 3 * SCRATCH_BYTES)?;
-        }
-    }
-    let volume = match &live.mount_point {
-        Some(dir) => Side::scratch(Path::new(dir), true)?,
-        None => Side::read_only(&paths.attach_link().join(IMAGE_NAME), true)?,
+    let beside = backing.parent().filter(|_| !is_device);
+    let Some(dir) = live.mount_point.as_deref().map(Path::new) else {
+        let volume = Side::read_only(&paths.attach_link().join(IMAGE_NAME), true)?;
+        return Ok((volume, Side::read_only(&backing, direct)?));
     };
-    let bare = match backing.parent() {
-        Some(dir) if volume.writable && !is_device => Side::scratch(dir, direct)?,
-        _ => Side::read_only(&backing, direct)?,
+    // Half of the room is left to whoever writes meanwhile.
+    let in_volume = share_of_room(dir, 2)?;
+    // Written twice on the host, in the image as well; a volume whose image finds no room serves nobody any more.
+    let on_host = beside.map_or(Ok(SCRATCH_BYTES), |dir| share_of_room(dir, 4))?;
+    let len_bytes = in_volume.min(on_host);
+    let volume = Side::scratch(dir, len_bytes, true)?;
+    let bare = match beside {
+        Some(dir) => Side::scratch(dir, len_bytes, direct)?,
+        None => Side::read_only(&backing, direct)?,
     };
     Ok((volume, bare))
 }
 
-fn check_room(dir: &Path, needed_bytes: u64) -> Result<(), CliError> {
+/// How long a scratch file may be that takes no more than one in `parts` of the room in `dir`.
+fn share_of_room(dir: &Path, parts: u64) -> Result<u64, CliError> {
     let room = rustix::fs::statvfs(dir).map_err(|error| unreadable(dir, &error.into()))?;
-    if room.f_bavail.saturating_mul(room.f_frsize) >= needed_bytes {
-        return Ok(());
+    let share = room.f_bavail.saturating_mul(room.f_frsize) / parts;
+    if share < MIN_SCRATCH_BYTES {
+        let needed = size(MIN_SCRATCH_BYTES * parts);
+        let message = format!("{}: this needs {needed} of room there; free some, and try again", dir.display());
+        return Err(CliError::new(ExitStatus::Unexpected, message));
     }
-    let message =
-        format!("{}: this needs {} of room there; free some, and try again", dir.display(), size(needed_bytes));
-    Err(CliError::new(ExitStatus::Unexpected, message))
+    Ok((share - share % PIECE as u64).min(SCRATCH_BYTES))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> CliError {
@@ -132,7 +140,7 @@ fn unreadable(path: &Path, error: &io::Error) -> CliError {
 
 impl Side {
     /// A file without a name: nobody else sees it, and it is gone with this process.
-    fn scratch(dir: &Path, direct: bool) -> Result<Self, CliError> {
+    fn scratch(dir: &Path, len_bytes: u64, direct: bool) -> Result<Self, CliError> {
         let failed = |error: io::Error| match error.raw_os_error() {
             Some(libc::EOPNOTSUPP) => {
                 let message = format!(
@@ -147,8 +155,9 @@ impl Side {
         let flags = if direct { flags | OFlags::DIRECT } else { flags };
         let file = rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
         let file = File::from(file);
-        fill(&file).map_err(failed)?;
-        Ok(Self { file, len_bytes: SCRATCH_BYTES, writable: true, what: format!("a file in {}", dir.display()) })
+        fill(&file, len_bytes).map_err(failed)?;
+        let what = format!("a file of {} in {}", size(len_bytes), dir.display());
+        Ok(Self { file, len_bytes, writable: true, what })
     }
 
     fn read_only(path: &Path, direct: bool) -> Result<Self, CliError> {
@@ -163,13 +172,11 @@ impl Side {
 }
 
 /// So that what is read was written, and what is written has its place.
-fn fill(file: &File) -> io::Result<()> {
-    const PIECE: usize = 1 << 20;
-    const _: () = assert!(SCRATCH_BYTES.is_multiple_of(PIECE as u64), "whole pieces");
+fn fill(file: &File, len_bytes: u64) -> io::Result<()> {
     let mut memory = vec![0; PIECE + PAGE];
     let piece = aligned(&mut memory, PIECE);
     getrandom::fill(piece).map_err(io::Error::other)?;
-    for offset in (0..SCRATCH_BYTES).step_by(PIECE) {
+    for offset in (0..len_bytes).step_by(PIECE) {
         file.write_all_at(piece, offset)?;
     }
     file.sync_all()

@@ -14,7 +14,7 @@ struct Mistake {
     edits: &'static [(&'static str, &'static str)],
 }
 
-const MISTAKES: [Mistake; 6] = [
+const MISTAKES: [Mistake; 7] = [
     Mistake { name: "writers_share", file: "io.rs", edits: &[("self.ranges.exclude(", "self.ranges.share(")] },
     Mistake {
         name: "queued_writers_share",
@@ -47,6 +47,14 @@ const MISTAKES: [Mistake; 6] = [
             ),
             ("self.latch(self.store.sync().map_err(VolumeError::store(\"sync\")))?;", ""),
         ],
+    },
+    Mistake {
+        name: "synced_ahead_too_much",
+        file: "sync_ahead.rs",
+        edits: &[(
+            "let written = self.written.load(Ordering::Acquire);\n        sync()?;",
+            "sync()?;\n        let written = self.written.load(Ordering::Acquire);",
+        )],
     },
     Mistake {
         name: "the_end_wakes_nobody",

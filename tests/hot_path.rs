@@ -67,6 +67,22 @@ fn at_a_deep_queue_few_requests_have_a_worker_that_waits() {
     assert!(!calls.contains_key("io_submit"), "{calls:?}");
 }
 
+/// A commit is a write and a sync, and the sync may be made before it is asked for: never twice for that, and never where nobody commits.
+#[test]
+fn a_commit_is_one_sync_of_the_store() {
+    let host = Host::new();
+    let volume = attached(&host, "none");
+    let syncs = |how: &[&'static str]| {
+        let fio = fio(&host, &volume, "randwrite", "4k", LONE.iter().chain(how).copied());
+        let calls = calls_during(&host, &volume, || run(fio));
+        calls.get("fdatasync").copied().unwrap_or(0)
+    };
+    let committed = syncs(&["--fsync=1"]);
+    assert!((REQUESTS..=REQUESTS + ALLOWANCE).contains(&committed), "{committed} syncs");
+    let unasked = syncs(&[]);
+    assert!(unasked <= ALLOWANCE, "{unasked} syncs");
+}
+
 /// What the bounds above would not let pass.
 #[test]
 fn a_write_of_a_part_of_a_block_is_seen_to_cost_one_call_more() {

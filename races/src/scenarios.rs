@@ -172,6 +172,25 @@ pub fn what_a_sync_acknowledged_is_durable() {
     }
 }
 
+/// The same while syncs are made that nobody has asked for yet.
+pub fn what_was_synced_ahead_is_durable() {
+    let disk = Arc::new(Disk::new(geometry()));
+    let volume = volume_on(&disk, geometry());
+    let commits = |number: u8| {
+        spawn(&volume, move |volume| {
+            write(volume, u64::from(number) * BLOCK, &[number + 1; BLOCK_SIZE]).expect("it serves");
+            volume.sync().expect("it serves");
+        })
+    };
+    let ahead = || spawn(&volume, |volume| volume.sync_ahead(|| ()).expect("it serves"));
+    joined([commits(0), commits(1), ahead(), ahead()]);
+    let found = volume_on(&Arc::new(disk.after_power_cut()), geometry());
+    for number in 0..2_u8 {
+        let seen = block(&found, u64::from(number)).expect("it serves");
+        assert!(seen == [number + 1; BLOCK_SIZE], "block {number} is not what was acknowledged");
+    }
+}
+
 /// The end comes among readers, writers, syncs, and a snapshot that begins: nobody waits for ever, and afterwards nothing is served.
 pub fn the_end_comes_at_any_moment() {
     let volume = volume();

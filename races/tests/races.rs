@@ -6,8 +6,8 @@
 use std::panic::catch_unwind;
 
 use envol_races::{
-    bits_before_their_data, no_barrier, nobody_is_woken, queued_writers_share, sound, the_end_wakes_nobody,
-    writers_share,
+    bits_before_their_data, no_barrier, nobody_is_woken, queued_writers_share, sound, synced_ahead_too_much,
+    the_end_wakes_nobody, writers_share,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
@@ -64,6 +64,12 @@ fn what_nobody_waits_for_is_answered_in_any_order() {
 fn what_a_sync_acknowledged_is_durable_in_any_order() {
     holds(sound::scenarios::what_a_sync_acknowledged_is_durable);
     is_found(bits_before_their_data::scenarios::what_a_sync_acknowledged_is_durable);
+}
+
+#[test]
+fn what_was_synced_ahead_is_durable_in_any_order() {
+    holds(sound::scenarios::what_was_synced_ahead_is_durable);
+    is_found(synced_ahead_too_much::scenarios::what_was_synced_ahead_is_durable);
 }
 
 #[test]

@@ -202,9 +202,17 @@ impl<I: Image> Filesystem for FrontEnd<I> {
             Some(place) if self.shown.queues(&place, len) => {
                 return self.shown.begin_write(place, request, &data[..len], reply);
             }
-            _place => {
-                self.shown.write_and_wait(&request, &data[..len], reply);
+            Some(place) => {
+                let result = self.shown.write(&request, &data[..len]);
+                let is_commit = self.shown.commits.written(place.is_alone());
+                drop(place);
+                if is_commit {
+                    let shown = Arc::clone(&self.shown);
+                    return self.wait(move || shown.answer_and_sync(&request, result, reply));
+                }
+                self.shown.answer_write(&request, result, reply);
             }
+            None => self.shown.write_and_wait(&request, &data[..len], reply),
         }
         self.linger.after_answer();
     }

@@ -48,6 +48,9 @@ pub trait Image: Send + Sync + 'static {
     fn zero(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError>;
 
     fn sync(&self) -> Result<(), VolumeError>;
+
+    /// As [`Image::sync`], before anybody asks: whoever does so when they have the `answer` finds it done, or under way.
+    fn sync_ahead(&self, answer: impl FnOnce()) -> Result<(), VolumeError>;
 }
 
 impl Image for Volume {
@@ -107,5 +110,9 @@ impl Image for Volume {
 
     fn sync(&self) -> Result<(), VolumeError> {
         self.sync()
+    }
+
+    fn sync_ahead(&self, answer: impl FnOnce()) -> Result<(), VolumeError> {
+        self.sync_ahead(answer)
     }
 }

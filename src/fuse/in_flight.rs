@@ -57,6 +57,11 @@ impl InFlight {
 }
 
 impl Place {
+    /// Whether no other was under way when it came.
+    pub(super) fn is_alone(&self) -> bool {
+        self.others == 0
+    }
+
     /// Whether so many others are under way that nobody should wait for this one.
     pub(super) fn is_crowded(&self) -> bool {
         self.others >= WAIT_THEMSELVES

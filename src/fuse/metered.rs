@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fuser::{Errno, ReplyData, ReplyEmpty, ReplyWrite};
 
+use super::commits::Commits;
 use super::errno::errno;
 use super::image::Image;
 use super::in_flight::{InFlight, MAX_QUEUED_BYTES, Place};
@@ -16,6 +17,7 @@ pub(super) struct Metered<I> {
     pub(super) image: Arc<I>,
     meter: Arc<Meter>,
     pub(super) in_flight: Arc<InFlight>,
+    pub(super) commits: Commits,
 }
 
 /// What makes a range of the image zeros.
@@ -36,7 +38,7 @@ fn with_reply<T>(len: usize, call: impl FnOnce(&mut [u8], &mut Scratch) -> T) ->
 
 impl<I: Image> Metered<I> {
     pub(super) fn new(image: Arc<I>, meter: Arc<Meter>) -> Self {
-        Self { image, meter, in_flight: Arc::default() }
+        Self { image, meter, in_flight: Arc::default(), commits: Commits::default() }
     }
 
     /// Counts the answer, and makes it.
@@ -96,11 +98,26 @@ impl<I: Image> Metered<I> {
     }
 
     pub(super) fn write_and_wait(&self, request: &IoRequest, data: &[u8], reply: ReplyWrite) {
-        let result = with_scratch(|scratch| self.image.write(request.offset, data, scratch));
+        let result = self.write(request, data);
+        self.answer_write(request, result, reply);
+    }
+
+    pub(super) fn answer_write(&self, request: &IoRequest, result: Result<(), VolumeError>, reply: ReplyWrite) {
         written(reply, request, self.answered(request, result));
     }
 
+    pub(super) fn write(&self, request: &IoRequest, data: &[u8]) -> Result<(), VolumeError> {
+        with_scratch(|scratch| self.image.write(request.offset, data, scratch))
+    }
+
+    /// Of a write after which a sync is likely to be asked for: it is made while the answer is on its way, and the question on its way here.
+    pub(super) fn answer_and_sync(&self, request: &IoRequest, result: Result<(), VolumeError>, reply: ReplyWrite) {
+        // What fails is logged, and told to whoever asks.
+        let _ = self.image.sync_ahead(|| self.answer_write(request, result, reply));
+    }
+
     pub(super) fn sync(&self, request: &IoRequest, reply: ReplyEmpty) {
+        self.commits.synced();
         empty(reply, self.answered(request, self.image.sync()));
     }
 

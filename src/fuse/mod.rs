@@ -1,6 +1,7 @@
 //! Front-end: shows an image as one file, `image`. The only room that knows FUSE.
 
 mod attributes;
+mod commits;
 mod errno;
 mod front_end;
 mod image;

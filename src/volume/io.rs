@@ -136,11 +136,23 @@ impl Volume {
         self.write_zeros(offset..offset + len_bytes, scratch)
     }
 
-    /// Makes every write that was answered before this call durable, in three steps whose order is the promise:
-    /// the data, then the map bits of blocks written for the first time, then the map.
+    /// Makes every write that was answered before this call durable.
     ///
     /// It moves ciphertext alone, and so goes on while nobody watches the key: a detach needs it, and may come when KMS is gone.
     pub fn sync(&self) -> Result<(), VolumeError> {
+        if self.ahead.covers_all() {
+            return self.state.check_not_ended();
+        }
+        self.sync_now()
+    }
+
+    /// As [`Volume::sync`], for whoever is going to ask for it when they have the `answer`: they find it done, or wait for the rest of it only.
+    pub fn sync_ahead(&self, answer: impl FnOnce()) -> Result<(), VolumeError> {
+        self.ahead.run(answer, || self.sync_now())
+    }
+
+    /// In three steps whose order is the promise: the data, then the map bits of blocks written for the first time, then the map.
+    fn sync_now(&self) -> Result<(), VolumeError> {
         self.state.check_not_ended()?;
         let turn = self.allocation.persist();
         let pending = self.allocation.pending(&turn);
@@ -274,7 +286,9 @@ impl Volume {
     /// The other half of a write to the store.
     pub(super) fn after_put(&self, blocks: Range<u64>, written: Result<(), VolumeError>) -> Result<(), VolumeError> {
         self.latch(written)?;
-        self.allocation.mark_written(&*self.store, blocks).map_err(VolumeError::store("read its allocation map"))
+        let marked = self.allocation.mark_written(&*self.store, blocks);
+        self.ahead.written();
+        marked.map_err(VolumeError::store("read its allocation map"))
     }
 
     /// Cuts a run of blocks where the store does: an allocation map lies between two regions.

@@ -13,6 +13,7 @@ mod queued;
 mod range_lock;
 mod scratch;
 mod state;
+mod sync_ahead;
 #[cfg(test)]
 mod tests;
 mod written;
@@ -35,6 +36,7 @@ use allocation_map::AllocationMap;
 use epoch::Epoch;
 use range_lock::RangeLock;
 use state::StateLock;
+use sync_ahead::SyncAhead;
 
 /// The unit of encryption.
 pub const BLOCK_SIZE_BYTES: u64 = crate::cipher::BLOCK_SIZE as u64;
@@ -58,6 +60,7 @@ pub struct Volume {
     /// What a snapshot that comes later has to look at.
     changes: Option<ChangeMap>,
     epoch: Epoch,
+    ahead: SyncAhead,
 }
 
 impl Volume {
@@ -69,6 +72,7 @@ impl Volume {
             ranges: Arc::default(),
             changes: None,
             epoch: Epoch::default(),
+            ahead: SyncAhead::default(),
             size_bytes: AtomicU64::new(geometry.size_bytes()),
             store,
         }

@@ -368,6 +368,39 @@ fn the_map_is_written_after_the_data_is_durable() {
 }
 
 #[test]
+fn a_sync_finds_done_what_was_synced_ahead_of_it_and_nothing_else() {
+    let store = NotingStore::new(16 * MIB);
+    let volume = volume_on(&store, 16 * MIB);
+    write(&volume, 0, &[1; 4096]);
+    volume.sync_ahead(|| ()).unwrap();
+    assert_eq!(store.notes(), ["data", "sync", "map", "sync"]);
+    volume.sync().unwrap();
+    assert!(store.notes().is_empty());
+    write(&volume, 0, &[2; 4096]);
+    volume.sync().unwrap();
+    assert_eq!(store.notes(), ["data", "sync"]);
+    write(&volume, 0, &[3; 4096]);
+    volume.sync_ahead(|| ()).unwrap();
+    write(&volume, 512, &[4; 512]);
+    volume.sync().unwrap();
+    assert_eq!(store.notes(), ["data", "sync", "data", "sync"]);
+}
+
+#[test]
+fn an_answer_does_not_wait_for_a_sync_ahead_of_somebody_else() {
+    let store = NotingStore::new(16 * MIB);
+    let volume = volume_on(&store, 16 * MIB);
+    let answers = AtomicU64::new(0);
+    let answer = || {
+        answers.fetch_add(1, Ordering::Relaxed);
+    };
+    write(&volume, 0, &[1; 4096]);
+    volume.sync_ahead(|| volume.sync_ahead(answer).unwrap()).unwrap();
+    assert_eq!(answers.load(Ordering::Relaxed), 1);
+    assert_eq!(store.notes(), ["data", "sync", "map", "sync"]);
+}
+
+#[test]
 fn the_map_is_cleared_durably_before_blocks_are_given_back() {
     let store = NotingStore::new(16 * MIB);
     let volume = volume_on(&store, 16 * MIB);
@@ -420,4 +453,17 @@ fn a_failed_sync_is_never_followed_by_success() {
     // Attached again, the volume has what an earlier sync made durable, and serves.
     let next = volume_on(&store, 16 * MIB);
     next.sync().unwrap();
+}
+
+#[test]
+fn a_failed_sync_ahead_is_never_followed_by_success() {
+    let store = NotingStore::new(16 * MIB);
+    let volume = volume_on(&store, 16 * MIB);
+    write(&volume, 0, &[1; 4096]);
+    volume.sync_ahead(|| ()).unwrap();
+    volume.sync().unwrap();
+    write(&volume, 0, &[2; 4096]);
+    store.fail_syncs.store(true, Ordering::Relaxed);
+    assert!(matches!(volume.sync_ahead(|| ()), Err(VolumeError::Store { .. })));
+    assert!(matches!(volume.sync(), Err(VolumeError::Ended(_))), "the store would have said yes the second time");
 }

@@ -170,6 +170,11 @@ impl Image for PlainImage {
         Ok(())
     }
 
+    fn sync_ahead(&self, answer: impl FnOnce()) -> Result<(), VolumeError> {
+        answer();
+        self.sync()
+    }
+
     fn sync(&self) -> Result<(), VolumeError> {
         self.in_store("sync", Store::sync)
     }

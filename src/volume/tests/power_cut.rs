@@ -39,6 +39,7 @@ enum Operation {
         len: usize,
     },
     Sync,
+    SyncAhead,
 }
 
 /// What reached the store, and between which of the volume's operations.
@@ -135,7 +136,8 @@ impl Random {
                 let start = self.below(BLOCKS);
                 Operation::Discard { start, len: (1 + self.below(8)).min(BLOCKS - start) }
             }
-            _ => Operation::Sync,
+            8 => Operation::Sync,
+            _ => Operation::SyncAhead,
         }
     }
 }
@@ -160,6 +162,7 @@ fn recorded(seed: u64) -> Vec<Entry> {
                 volume.discard(byte_offset(start * BLOCK_SIZE), (len * BLOCK_SIZE) as u64, &mut scratch).unwrap();
             }
             Operation::Sync => volume.sync().unwrap(),
+            Operation::SyncAhead => volume.sync_ahead(|| ()).unwrap(),
         }
         store.note(Entry::End(operation));
     }
@@ -191,7 +194,7 @@ impl Model {
                 self.0[start..start + len].iter_mut().for_each(|block| block.now = [0; BLOCK_SIZE]);
                 self.note_possible(start..=start + len - 1);
             }
-            Operation::Sync => {}
+            Operation::Sync | Operation::SyncAhead => {}
         }
     }
 
@@ -202,7 +205,7 @@ impl Model {
     }
 
     fn end(&mut self, operation: Operation) {
-        if matches!(operation, Operation::Sync) {
+        if matches!(operation, Operation::Sync | Operation::SyncAhead) {
             self.0.iter_mut().for_each(|block| block.possible = vec![block.now]);
         }
     }

@@ -176,8 +176,7 @@ fn random_below(limit: u64) -> u64 {
 #[test]
 fn what_was_acknowledged_survives_a_hundred_kills_at_random_moments() {
     let host = Host::new();
-    let (_, url) = host.environment().iter().find(|(name, _)| name == "AWS_ENDPOINT_URL_KMS").unwrap();
-    let address: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let address = SocketAddr::V4(host.kms_address());
     let dir = host.root().join("kms");
     let client = || Client::admin(&dir, address);
     let mut audit = AuditTail { path: dir.join("audit.jsonl"), read: 0, request_ids: HashSet::new() };

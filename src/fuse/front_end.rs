@@ -202,17 +202,14 @@ impl<I: Image> Filesystem for FrontEnd<I> {
             Some(place) if self.shown.queues(&place, len) => {
                 return self.shown.begin_write(place, request, &data[..len], reply);
             }
-            Some(place) => {
+            place => {
                 let result = self.shown.write(&request, &data[..len]);
-                let is_commit = self.shown.commits.written(place.is_alone());
-                drop(place);
-                if is_commit {
+                if place.is_some_and(|place| self.shown.commits.written(place.is_alone())) {
                     let shown = Arc::clone(&self.shown);
                     return self.wait(move || shown.answer_and_sync(&request, result, reply));
                 }
                 self.shown.answer_write(&request, result, reply);
             }
-            None => self.shown.write_and_wait(&request, &data[..len], reply),
         }
         self.linger.after_answer();
     }

@@ -97,17 +97,13 @@ impl<I: Image> Metered<I> {
         });
     }
 
-    pub(super) fn write_and_wait(&self, request: &IoRequest, data: &[u8], reply: ReplyWrite) {
-        let result = self.write(request, data);
-        self.answer_write(request, result, reply);
+    /// Waits for it, and leaves the answer to the caller.
+    pub(super) fn write(&self, request: &IoRequest, data: &[u8]) -> Result<(), VolumeError> {
+        with_scratch(|scratch| self.image.write(request.offset, data, scratch))
     }
 
     pub(super) fn answer_write(&self, request: &IoRequest, result: Result<(), VolumeError>, reply: ReplyWrite) {
         written(reply, request, self.answered(request, result));
-    }
-
-    pub(super) fn write(&self, request: &IoRequest, data: &[u8]) -> Result<(), VolumeError> {
-        with_scratch(|scratch| self.image.write(request.offset, data, scratch))
     }
 
     /// Of a write after which a sync is likely to be asked for: it is made while the answer is on its way, and the question on its way here.

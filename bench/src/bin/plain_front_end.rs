@@ -170,9 +170,10 @@ impl Image for PlainImage {
         Ok(())
     }
 
+    /// Each sync is made when it is asked for: one made ahead would be made twice, as nobody here knows what it covered.
     fn sync_ahead(&self, answer: impl FnOnce()) -> Result<(), VolumeError> {
         answer();
-        self.sync()
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), VolumeError> {

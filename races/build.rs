@@ -6,7 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the scheduler takes the place of the threads of the host.
-const SCHEDULED: [(&str, &str); 2] = [("std::sync::", "crate::sync::"), ("crossbeam_utils::sync::", "crate::sync::")];
+const SCHEDULED: [(&str, &str); 3] = [
+    ("std::sync::", "crate::sync::"),
+    ("crossbeam_utils::sync::", "crate::sync::"),
+    ("use std::thread;", "use shuttle::thread;"),
+];
 
 struct Mistake {
     name: &'static str,
@@ -14,7 +18,7 @@ struct Mistake {
     edits: &'static [(&'static str, &'static str)],
 }
 
-const MISTAKES: [Mistake; 7] = [
+const MISTAKES: [Mistake; 9] = [
     Mistake { name: "writers_share", file: "io.rs", edits: &[("self.ranges.exclude(", "self.ranges.share(")] },
     Mistake {
         name: "queued_writers_share",
@@ -50,11 +54,18 @@ const MISTAKES: [Mistake; 7] = [
     },
     Mistake {
         name: "synced_ahead_too_much",
-        file: "sync_ahead.rs",
-        edits: &[(
-            "let written = self.written.load(Ordering::Acquire);\n        sync()?;",
-            "sync()?;\n        let written = self.written.load(Ordering::Acquire);",
-        )],
+        file: "queued.rs",
+        edits: &[("volume.ahead.synced_itself(before);", "volume.ahead.synced(volume.ahead.count());")],
+    },
+    Mistake {
+        name: "synced_ahead_for_others",
+        file: "queued.rs",
+        edits: &[("= self.ahead.all_durable().", "= Some(self.ahead.count()).")],
+    },
+    Mistake {
+        name: "a_sync_waits_for_nobody",
+        file: "behind.rs",
+        edits: &[("*other < number)", "*other < number && false)")],
     },
     Mistake {
         name: "the_end_wakes_nobody",

@@ -97,6 +97,37 @@ fn after_one_failed_sync_nothing_succeeds_until_the_next_attach_which_tells_the_
     host.envol(&["delete", &volume, "--yes"]).expect_code(0);
 }
 
+/// Past the page cache the answer may come before the disk's. Nobody who asks for a sync hears of success then.
+#[test]
+fn a_write_that_fails_after_its_answer_is_told_to_whoever_asks_for_a_sync() {
+    let host = Host::new();
+    let device = ThinDevice::new(&host, 128 * MIB, "48m");
+    let volume = host.create(&["--size", "16MiB", "--backing", device.path.to_str().unwrap()]);
+    host.envol(&["attach", &volume, "--raw", "--cache", "none"]).expect_code(0);
+    let shown = image(&host, &volume);
+    shown.write_all_at(&noise(1, 1 << 20), 0).unwrap();
+    shown.sync_all().unwrap();
+    shown.write_all_at(&noise(2, 4096), 0).unwrap();
+    shown.sync_all().expect("the control: there is room");
+
+    // What was written loses its room, and somebody else takes it.
+    let below = device.below.0.join("device");
+    let mut punch = Command::new("fallocate");
+    punch.args(["--punch-hole", "--offset", "32MiB", "--length", "96MiB"]).arg(&below);
+    ran(&punch.output().unwrap()).expect_code(0);
+    let mut filler = File::create(device.below.0.join("filler")).unwrap();
+    while filler.write_all(&[1; 4096]).is_ok() {}
+
+    // Whether it is told here depends on which is first, the answer or the disk.
+    let _ = shown.write_all_at(&noise(3, 4096), 0);
+    shown.sync_all().unwrap_err();
+    shown.sync_all().unwrap_err();
+    shown.write_all_at(&noise(4, 4096), 0).unwrap_err();
+    drop(shown);
+    assert_eq!(host.status(&volume)["state"], "error");
+    host.envol(&["detach", &volume]).expect_code(1).expect_stderr("lost");
+}
+
 fn limit_open_files(pid: i32, limit: &str) {
     let limited = Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--nofile={limit}")]).status();
     assert!(limited.unwrap().success());

@@ -215,6 +215,52 @@ fn what_fsync_acknowledged_outlives_kill_9() {
     }
 }
 
+/// Past the page cache a write is answered while it is on its way to the disk; the kernel has it then, and no longer the daemon.
+#[test]
+fn what_was_answered_past_the_cache_outlives_kill_9() {
+    const LEN: usize = 64 << 10;
+    const SLOTS: u64 = 16 * MIB / LEN as u64;
+    let host = Host::new();
+    let volume = host.create(&["--size", "16MiB"]);
+    for round in 1..=5_u8 {
+        host.envol(&["attach", &volume, "--raw", "--cache", "none"]).expect_code(0);
+        let answered = AtomicU64::new(0);
+        let image = open(&host.image(&volume));
+        for slot in 0..SLOTS {
+            image.write_all_at(&slot_content(slot, 0, LEN), slot * LEN as u64).unwrap();
+        }
+        image.sync_data().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Ends with the daemon.
+                for write in 0_u64.. {
+                    let (slot, turn) = (write % SLOTS, u8::try_from(1 + write / SLOTS % 250).unwrap());
+                    if image.write_all_at(&slot_content(slot, turn, LEN), slot * LEN as u64).is_err() {
+                        return;
+                    }
+                    answered.store(write + 1, Ordering::Release);
+                }
+            });
+            let goal = u64::from(round) * 300;
+            wait_until("some writes", Duration::from_secs(60), || answered.load(Ordering::Acquire) >= goal);
+            host.kill_daemon(&volume);
+        });
+        drop(image);
+        host.envol(&["attach", &volume, "--raw"]).expect_code(0);
+        let image = open(&host.image(&volume));
+        let answered = answered.load(Ordering::Acquire);
+        // One more may have got there, whole or in part.
+        for write in answered + 1 - SLOTS..answered {
+            let (slot, turn) = (write % SLOTS, u8::try_from(1 + write / SLOTS % 250).unwrap());
+            let mut read = vec![0; LEN];
+            image.read_exact_at(&mut read, slot * LEN as u64).unwrap();
+            assert!(read == slot_content(slot, turn, LEN), "round {round}: write {write} of {answered} is lost");
+        }
+        drop(image);
+        host.envol(&["detach", &volume]).expect_code(0);
+    }
+}
+
 fn slot_content(slot: u64, round: u8, len: usize) -> Vec<u8> {
     let mut bytes = vec![round; len];
     bytes[..8].copy_from_slice(&slot.to_le_bytes());

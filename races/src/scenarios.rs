@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use shuttle::sync::atomic::{AtomicU8, Ordering};
+use shuttle::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
-use super::volume::{Aligned, BeforeChunkWrite, CHUNK_SIZE, Ended, Phase, Scratch, Volume, VolumeError, VolumeKeys};
+use super::volume::{
+    Aligned, BeforeChunkWrite, CHUNK_SIZE, Ended, Phase, QueuedWrite, Scratch, Volume, VolumeError, VolumeKeys, WriteMode,
+};
 use crate::cipher::{BLOCK_SIZE, XtsCipher};
 use crate::format::Geometry;
 use crate::secret::{LockedArea, LockedBox};
@@ -44,6 +46,21 @@ fn volume() -> Arc<Volume> {
 
 fn write(volume: &Volume, offset: u64, data: &[u8]) -> Result<(), VolumeError> {
     volume.write(offset, data, &mut Scratch::default())
+}
+
+/// Of one block.
+fn begin_write(
+    volume: &Arc<Volume>,
+    offset: u64,
+    fill: u8,
+    mode: WriteMode,
+    answer: impl FnOnce(Result<(), VolumeError>) + Send + 'static,
+    done: impl FnOnce() -> u8 + Send + 'static,
+) {
+    let bytes = Aligned::new(BLOCK_SIZE);
+    let done = move |_| _ = done();
+    let write = QueuedWrite { offset, data: &[fill; BLOCK_SIZE], bytes, mode, answer, done };
+    volume.begin_write(write, &mut Scratch::default());
 }
 
 fn block(volume: &Volume, number: u64) -> Result<[u8; BLOCK_SIZE], VolumeError> {
@@ -120,17 +137,25 @@ fn what_nobody_waits_for(ends: bool) {
         .map(|fill| {
             let (volume, answers) = (Arc::clone(&volume), Arc::clone(&answers));
             thread::spawn(move || {
-                let bytes = Aligned::new(BLOCK_SIZE);
-                let done = move |result, bytes: Aligned| {
-                    if served_or_ended(result).is_some() && fill == 3 {
-                        assert!([9, 1, 2].iter().any(|fill| bytes[..] == [*fill; BLOCK_SIZE]), "a block that nobody wrote");
-                    }
-                    answers.fetch_add(1, Ordering::SeqCst);
-                };
                 if fill == 3 {
-                    volume.begin_read(0, BLOCK_SIZE, bytes, &mut Scratch::default(), done);
+                    let done = move |result, bytes: Aligned| {
+                        if served_or_ended(result).is_some() {
+                            assert!([9, 1, 2].iter().any(|fill| bytes[..] == [*fill; BLOCK_SIZE]), "a block that nobody wrote");
+                        }
+                        answers.fetch_add(1, Ordering::SeqCst);
+                    };
+                    volume.begin_read(0, BLOCK_SIZE, Aligned::new(BLOCK_SIZE), &mut Scratch::default(), done);
                 } else {
-                    volume.begin_write(0, &[fill; BLOCK_SIZE], bytes, &mut Scratch::default(), done);
+                    let mode = if fill == 1 { WriteMode::Queued } else { WriteMode::Behind };
+                    let answered = Arc::new(AtomicBool::new(false));
+                    let (answer, answers) = (Arc::clone(&answered), Arc::clone(&answers));
+                    let answer = move |result| {
+                        served_or_ended(result);
+                        assert!(!answer.swap(true, Ordering::SeqCst), "it is answered twice");
+                    };
+                    let done = move || answers.fetch_add(1, Ordering::SeqCst);
+                    begin_write(&volume, 0, fill, mode, answer, done);
+                    assert!(mode == WriteMode::Queued || answered.load(Ordering::SeqCst), "it waits for the disk");
                 }
             })
         })
@@ -172,22 +197,60 @@ pub fn what_a_sync_acknowledged_is_durable() {
     }
 }
 
-/// The same while syncs are made that nobody has asked for yet.
-pub fn what_was_synced_ahead_is_durable() {
-    let disk = Arc::new(Disk::new(geometry()));
+/// The same of writes that were answered while they were on their way, and of the sync that one of them makes itself. Beside them a block
+/// is written for the first time, whose bit has to be in the map.
+pub fn what_was_answered_on_its_way_is_durable() {
+    let disk = Arc::new(Disk::with_queue(geometry()));
     let volume = volume_on(&disk, geometry());
-    let commits = |number: u8| {
-        spawn(&volume, move |volume| {
-            write(volume, u64::from(number) * BLOCK, &[number + 1; BLOCK_SIZE]).expect("it serves");
-            volume.sync().expect("it serves");
+    (0..2).for_each(|number| write(&volume, number * BLOCK, &[9; BLOCK_SIZE]).expect("it serves"));
+    volume.sync().expect("it serves");
+    let arrived = Arc::new(AtomicU8::new(0));
+    let mut threads: Vec<_> = [WriteMode::Commit, WriteMode::Behind]
+        .into_iter()
+        .zip(0_u8..)
+        .map(|(mode, number)| {
+            let arrived = Arc::clone(&arrived);
+            let volume = Arc::clone(&volume);
+            thread::spawn(move || {
+                let done = move || arrived.fetch_add(1, Ordering::SeqCst);
+                begin_write(&volume, u64::from(number) * BLOCK, number + 1, mode, |result| result.expect("it serves"), done);
+                acknowledged(&volume);
+            })
         })
-    };
-    let ahead = || spawn(&volume, |volume| volume.sync_ahead(|| ()).expect("it serves"));
-    joined([commits(0), commits(1), ahead(), ahead()]);
+        .collect();
+    threads.push(spawn(&volume, |volume| {
+        write(volume, 2 * BLOCK, &[3; BLOCK_SIZE]).expect("it serves");
+        volume.sync().expect("it serves");
+    }));
+    threads.push(thread::spawn({
+        let disk = Arc::clone(&disk);
+        move || {
+            while arrived.load(Ordering::SeqCst) < 2 {
+                disk.carry_out_one();
+                thread::yield_now();
+            }
+        }
+    }));
+    joined(threads);
     let found = volume_on(&Arc::new(disk.after_power_cut()), geometry());
-    for number in 0..2_u8 {
+    for number in 0..3_u8 {
         let seen = block(&found, u64::from(number)).expect("it serves");
         assert!(seen == [number + 1; BLOCK_SIZE], "block {number} is not what was acknowledged");
+    }
+}
+
+/// As the front-end does it.
+fn acknowledged(volume: &Volume) {
+    let told = Arc::new(Mutex::new(None));
+    let tell = Arc::clone(&told);
+    volume.when_arrived(move |result| *tell.lock().expect("no thread panics") = Some(result));
+    loop {
+        let told = told.lock().expect("no thread panics").take();
+        match told {
+            Some(Some(result)) => return result.expect("it serves"),
+            Some(None) => return volume.sync().expect("it serves"),
+            None => thread::yield_now(),
+        }
     }
 }
 

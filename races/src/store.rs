@@ -52,8 +52,20 @@ impl Disk {
         let result = match transfer.direction {
             Direction::Read => self.read_at(transfer.offset, bytes),
             Direction::Write => self.write_at(transfer.offset, bytes),
+            Direction::WriteDurably => {
+                self.write_at(transfer.offset, bytes).map(|()| self.make_durable(transfer.offset, bytes.len()))
+            }
         };
         (transfer.done)(result, transfer.bytes);
+    }
+
+    /// Past its cache, where everything else stays.
+    fn make_durable(&self, offset: u64, len: usize) {
+        self.give_way();
+        let Content { now, durable } = &mut *self.content();
+        for (page, ..) in pieces(offset, len) {
+            durable.extend(now.get(&page).map(|content| (page, *content)));
+        }
     }
 
     /// After a power cut that took all that it could.

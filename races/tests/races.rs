@@ -6,8 +6,8 @@
 use std::panic::catch_unwind;
 
 use envol_races::{
-    bits_before_their_data, no_barrier, nobody_is_woken, queued_writers_share, sound, synced_ahead_too_much,
-    the_end_wakes_nobody, writers_share,
+    a_sync_waits_for_nobody, bits_before_their_data, no_barrier, nobody_is_woken, queued_writers_share, sound,
+    synced_ahead_for_others, synced_ahead_too_much, the_end_wakes_nobody, writers_share,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
@@ -67,9 +67,11 @@ fn what_a_sync_acknowledged_is_durable_in_any_order() {
 }
 
 #[test]
-fn what_was_synced_ahead_is_durable_in_any_order() {
-    holds(sound::scenarios::what_was_synced_ahead_is_durable);
-    is_found(synced_ahead_too_much::scenarios::what_was_synced_ahead_is_durable);
+fn what_was_answered_on_its_way_is_durable_in_any_order() {
+    holds(sound::scenarios::what_was_answered_on_its_way_is_durable);
+    is_found(synced_ahead_too_much::scenarios::what_was_answered_on_its_way_is_durable);
+    is_found(synced_ahead_for_others::scenarios::what_was_answered_on_its_way_is_durable);
+    is_found(a_sync_waits_for_nobody::scenarios::what_was_answered_on_its_way_is_durable);
 }
 
 #[test]

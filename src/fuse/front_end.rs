@@ -199,16 +199,11 @@ impl<I: Image> Filesystem for FrontEnd<I> {
         }
         let request = IoRequest::arrived(RequestKind::Write, offset, inside);
         match self.shown.image.always_waits().then(|| self.shown.in_flight.enter()) {
-            Some(place) if self.shown.queues(&place, len) => {
-                return self.shown.begin_write(place, request, &data[..len], reply);
-            }
+            Some(place) if self.shown.fits_queue(len) => self.shown.begin_write(place, request, &data[..len], reply),
             place => {
-                let result = self.shown.write(&request, &data[..len]);
-                if place.is_some_and(|place| self.shown.commits.written(place.is_alone())) {
-                    let shown = Arc::clone(&self.shown);
-                    return self.wait(move || shown.answer_and_sync(&request, result, reply));
-                }
-                self.shown.answer_write(&request, result, reply);
+                self.shown.commits.written();
+                self.shown.write(&request, &data[..len], reply);
+                drop(place);
             }
         }
         self.linger.after_answer();
@@ -221,8 +216,17 @@ impl<I: Image> Filesystem for FrontEnd<I> {
 
     fn fsync(&self, _request: &Request, _inode: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let request = IoRequest::arrived(RequestKind::Sync, 0, 0);
+        self.shown.commits.synced();
         let shown = Arc::clone(&self.shown);
-        self.wait(move || shown.sync(&request, reply));
+        if !self.shown.image.is_writing_behind() {
+            return self.wait(move || shown.sync(&request, reply));
+        }
+        let threads = self.waiting.threads();
+        self.shown.image.when_arrived(move |result| match result {
+            Some(result) => shown.answer_sync(&request, result, reply),
+            None => _ = threads.spawn_blocking(move || shown.sync(&request, reply)),
+        });
+        self.linger.after_answer();
     }
 
     fn fallocate(

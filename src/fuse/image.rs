@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::volume::{Aligned, Scratch, Volume, VolumeError};
+use crate::volume::{Aligned, OnAnswer, OnDone, QueuedWrite, Scratch, Volume, VolumeError};
 
 /// Called by many threads at once. Ranges may end anywhere, and lie within [`Image::size_bytes`].
 pub trait Image: Send + Sync + 'static {
@@ -33,15 +33,8 @@ pub trait Image: Send + Sync + 'static {
         done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
     );
 
-    /// As [`Image::write`]; `bytes` is at least as long as `data`, and what the store gets. `done` as of [`Image::begin_read`].
-    fn begin_write(
-        self: &Arc<Self>,
-        offset: u64,
-        data: &[u8],
-        bytes: Aligned,
-        scratch: &mut Scratch,
-        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
-    );
+    /// As [`Image::write`].
+    fn begin_write(self: &Arc<Self>, write: QueuedWrite<'_, impl OnAnswer, impl OnDone>, scratch: &mut Scratch);
 
     fn discard(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError>;
 
@@ -49,8 +42,12 @@ pub trait Image: Send + Sync + 'static {
 
     fn sync(&self) -> Result<(), VolumeError>;
 
-    /// As [`Image::sync`], before anybody asks: whoever does so when they have the `answer` finds it done, or under way.
-    fn sync_ahead(&self, answer: impl FnOnce()) -> Result<(), VolumeError>;
+    /// Whether writes that were answered are on their way, so that a sync would have to wait for them.
+    fn is_writing_behind(&self) -> bool;
+
+    /// Calls `arrived` when they are not any more: by a thread that must not be held up, or before this returns. It gets the result of a sync, if
+    /// there is nothing left to do for one.
+    fn when_arrived(&self, arrived: impl FnOnce(Option<Result<(), VolumeError>>) + Send + 'static);
 }
 
 impl Image for Volume {
@@ -89,15 +86,8 @@ impl Image for Volume {
         Self::begin_read(self, offset, len_bytes, bytes, scratch, done);
     }
 
-    fn begin_write(
-        self: &Arc<Self>,
-        offset: u64,
-        data: &[u8],
-        bytes: Aligned,
-        scratch: &mut Scratch,
-        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
-    ) {
-        Self::begin_write(self, offset, data, bytes, scratch, done);
+    fn begin_write(self: &Arc<Self>, write: QueuedWrite<'_, impl OnAnswer, impl OnDone>, scratch: &mut Scratch) {
+        Self::begin_write(self, write, scratch);
     }
 
     fn discard(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError> {
@@ -112,7 +102,11 @@ impl Image for Volume {
         self.sync()
     }
 
-    fn sync_ahead(&self, answer: impl FnOnce()) -> Result<(), VolumeError> {
-        self.sync_ahead(answer)
+    fn is_writing_behind(&self) -> bool {
+        self.is_writing_behind()
+    }
+
+    fn when_arrived(&self, arrived: impl FnOnce(Option<Result<(), VolumeError>>) + Send + 'static) {
+        self.when_arrived(arrived);
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct InFlight {
     buffers: Mutex<Vec<Aligned>>,
 }
 
-/// One request, from its arrival until its answer.
+/// One request, from its arrival until it is answered and the store has let go of it.
 pub(super) struct Place {
     in_flight: Arc<InFlight>,
     others: usize,
@@ -57,11 +57,6 @@ impl InFlight {
 }
 
 impl Place {
-    /// Whether no other was under way when it came.
-    pub(super) fn is_alone(&self) -> bool {
-        self.others == 0
-    }
-
     /// Whether so many others are under way that nobody should wait for this one.
     pub(super) fn is_crowded(&self) -> bool {
         self.others >= WAIT_THEMSELVES

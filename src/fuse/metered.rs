@@ -10,7 +10,7 @@ use super::errno::errno;
 use super::image::Image;
 use super::in_flight::{InFlight, MAX_QUEUED_BYTES, Place};
 use super::meter::{IoRequest, Meter};
-use crate::volume::{Aligned, Scratch, VolumeError};
+use crate::volume::{Aligned, QueuedWrite, Scratch, VolumeError, WriteMode};
 
 /// An image, and account of what is asked of it.
 pub(super) struct Metered<I> {
@@ -49,7 +49,11 @@ impl<I: Image> Metered<I> {
 
     /// Whether a request that would wait for the disk goes to the queue, and its receiver on to the next one.
     pub(super) fn queues(&self, place: &Place, len: usize) -> bool {
-        place.is_crowded() && len <= MAX_QUEUED_BYTES && self.image.has_queue()
+        place.is_crowded() && self.fits_queue(len)
+    }
+
+    pub(super) fn fits_queue(&self, len: usize) -> bool {
+        len <= MAX_QUEUED_BYTES && self.image.has_queue()
     }
 
     pub(super) fn begin_read(self: &Arc<Self>, place: Place, request: IoRequest, len: usize, reply: ReplyData) {
@@ -63,13 +67,18 @@ impl<I: Image> Metered<I> {
     }
 
     pub(super) fn begin_write(self: &Arc<Self>, place: Place, request: IoRequest, data: &[u8], reply: ReplyWrite) {
-        let shown = Arc::clone(self);
-        let (offset, buffer) = (request.offset, self.in_flight.buffer());
-        let done = move |result, bytes| {
-            written(reply, &request, shown.answered(&request, result));
-            shown.leaves(place, bytes);
+        let mode = match (place.is_crowded(), self.commits.written()) {
+            (true, _) => WriteMode::Queued,
+            (false, false) => WriteMode::Behind,
+            (false, true) => WriteMode::Commit,
         };
-        with_scratch(|scratch| self.image.begin_write(offset, data, buffer, scratch, done));
+        let (offset, bytes) = (request.offset, self.in_flight.buffer());
+        let shown = Arc::clone(self);
+        let answer = move |result| written(reply, &request, shown.answered(&request, result));
+        let shown = Arc::clone(self);
+        let done = move |bytes| shown.leaves(place, bytes);
+        let write = QueuedWrite { offset, data, bytes, mode, answer, done };
+        with_scratch(|scratch| self.image.begin_write(write, scratch));
     }
 
     /// The last thing that a request does: when all have left, nobody has the image any more.
@@ -97,24 +106,17 @@ impl<I: Image> Metered<I> {
         });
     }
 
-    /// Waits for it, and leaves the answer to the caller.
-    pub(super) fn write(&self, request: &IoRequest, data: &[u8]) -> Result<(), VolumeError> {
-        with_scratch(|scratch| self.image.write(request.offset, data, scratch))
-    }
-
-    pub(super) fn answer_write(&self, request: &IoRequest, result: Result<(), VolumeError>, reply: ReplyWrite) {
+    pub(super) fn write(&self, request: &IoRequest, data: &[u8], reply: ReplyWrite) {
+        let result = with_scratch(|scratch| self.image.write(request.offset, data, scratch));
         written(reply, request, self.answered(request, result));
     }
 
-    /// Of a write after which a sync is likely to be asked for: it is made while the answer is on its way, and the question on its way here.
-    pub(super) fn answer_and_sync(&self, request: &IoRequest, result: Result<(), VolumeError>, reply: ReplyWrite) {
-        // What fails is logged, and told to whoever asks.
-        let _ = self.image.sync_ahead(|| self.answer_write(request, result, reply));
+    pub(super) fn sync(&self, request: &IoRequest, reply: ReplyEmpty) {
+        self.answer_sync(request, self.image.sync(), reply);
     }
 
-    pub(super) fn sync(&self, request: &IoRequest, reply: ReplyEmpty) {
-        self.commits.synced();
-        empty(reply, self.answered(request, self.image.sync()));
+    pub(super) fn answer_sync(&self, request: &IoRequest, result: Result<(), VolumeError>, reply: ReplyEmpty) {
+        empty(reply, self.answered(request, result));
     }
 
     pub(super) fn zero(&self, request: &IoRequest, zeroing: Zeroing<I>, reply: ReplyEmpty) {

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// As many as a fast disk can be asked by at once. They come as they are needed.
 const THREADS: usize = 32;
@@ -31,6 +31,11 @@ impl WaitingRoom {
         // The first: a host that has no thread left ends the attach here, and no volume that is served.
         threads.spawn_blocking(|| {});
         Ok(Self { threads, waiting: AtomicUsize::new(0), may_wait })
+    }
+
+    /// For whoever must not wait and is no receiver.
+    pub(super) fn threads(&self) -> Handle {
+        self.threads.handle().clone()
     }
 
     /// By a receiver. It waits itself while others are left to receive, which saves a lone request the way to another

@@ -56,8 +56,15 @@ fn begin(store: &Arc<impl Store + 'static>, way: Direction, offset: u64, fill: u
 type Answer = (io::Result<()>, Aligned);
 
 fn transfers_as_it_promises(store: &Arc<impl Store + 'static>) {
-    for (offset, len) in [(1 << 20, 8192), ((1 << 20) + 512, 100), (LEN - 4096, 4096)] {
-        begin(store, Direction::Write, offset, 5, len).recv().unwrap().0.unwrap();
+    let [write, synced] = [Direction::Write, Direction::WriteDurably];
+    for (way, offset, len) in [
+        (write, 1 << 20, 8192),
+        (write, (1 << 20) + 512, 100),
+        (write, LEN - 4096, 4096),
+        (synced, 3 << 20, 8192),
+        (synced, (3 << 20) + 512, 100),
+    ] {
+        begin(store, way, offset, 5, len).recv().unwrap().0.unwrap();
         let (result, bytes) = begin(store, Direction::Read, offset, 6, len).recv().unwrap();
         result.unwrap();
         assert!(bytes[..len].iter().all(|byte| *byte == 5) && bytes[len..].iter().all(|byte| *byte == 6));

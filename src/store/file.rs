@@ -114,8 +114,11 @@ impl Store for FileStore {
             _ => Err(transfer),
         };
         if let Err(transfer) = refused {
-            transfer
-                .carry_out(|bytes, offset| self.read_at(offset, bytes), |bytes, offset| self.write_at(offset, bytes));
+            transfer.carry_out(
+                |bytes, offset| self.read_at(offset, bytes),
+                |bytes, offset| self.write_at(offset, bytes),
+                || self.sync(),
+            );
         }
     }
 

@@ -56,7 +56,11 @@ pub trait Store: Send + Sync {
     /// Begins a transfer. Where there is no queue, or no room in it, or it is not aligned, it is done when this returns. Also a queue may have to
     /// find room on the disk first.
     fn begin(&self, transfer: Transfer) {
-        transfer.carry_out(|bytes, offset| self.read_at(offset, bytes), |bytes, offset| self.write_at(offset, bytes));
+        transfer.carry_out(
+            |bytes, offset| self.read_at(offset, bytes),
+            |bytes, offset| self.write_at(offset, bytes),
+            || self.sync(),
+        );
     }
 
     /// Asks for a range that is going to be read. Returns at once, and is no promise.

@@ -25,6 +25,8 @@ pub enum Direction {
     Read,
     /// To the store.
     Write,
+    /// To the store, and durable when it is done. It alone: a disk may have a write that goes past its cache for that (FUA), and no flush.
+    WriteDurably,
 }
 
 impl Transfer {
@@ -33,11 +35,13 @@ impl Transfer {
         mut self,
         read: impl FnOnce(&mut [u8], u64) -> io::Result<()>,
         write: impl FnOnce(&[u8], u64) -> io::Result<()>,
+        sync: impl FnOnce() -> io::Result<()>,
     ) {
         let bytes = &mut self.bytes[..self.len_bytes];
         let result = match self.direction {
             Direction::Read => read(bytes, self.offset),
             Direction::Write => write(bytes, self.offset),
+            Direction::WriteDurably => write(bytes, self.offset).and_then(|()| sync()),
         };
         self.done(result);
     }

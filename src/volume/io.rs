@@ -140,20 +140,33 @@ impl Volume {
     ///
     /// It moves ciphertext alone, and so goes on while nobody watches the key: a detach needs it, and may come when KMS is gone.
     pub fn sync(&self) -> Result<(), VolumeError> {
-        if self.ahead.covers_all() {
-            return self.state.check_not_ended();
-        }
-        self.sync_now()
+        self.behind.wait();
+        self.synced_already().unwrap_or_else(|| self.sync_now())
     }
 
-    /// As [`Volume::sync`], for whoever is going to ask for it when they have the `answer`: they find it done, or wait for the rest of it only.
-    pub fn sync_ahead(&self, answer: impl FnOnce()) -> Result<(), VolumeError> {
-        self.ahead.run(answer, || self.sync_now())
+    /// Whether writes that were answered are on their way to the disk, so that a sync would have to wait for them.
+    pub fn is_writing_behind(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// Calls `arrived` once no write is on its way that was answered before this call: by the thread of the store, which must not be held
+    /// up, or before this returns. It gets the result of a sync, if nothing is left to be done for one: else [`Volume::sync`] has to be called, from
+    /// a thread that may wait.
+    pub fn when_arrived(&self, arrived: impl FnOnce(Option<Result<(), VolumeError>>) + Send + 'static) {
+        if let Some(arrived) = self.behind.ask(Box::new(arrived)) {
+            arrived(self.synced_already());
+        }
+    }
+
+    /// Waits for nothing.
+    pub(super) fn synced_already(&self) -> Option<Result<(), VolumeError>> {
+        self.ahead.all_durable().map(|_| self.state.check_not_ended())
     }
 
     /// In three steps whose order is the promise: the data, then the map bits of blocks written for the first time, then the map.
     fn sync_now(&self) -> Result<(), VolumeError> {
         self.state.check_not_ended()?;
+        let count = self.ahead.count();
         let turn = self.allocation.persist();
         let pending = self.allocation.pending(&turn);
         // Without bits there is nothing to keep in order: whoever had some before has synced them.
@@ -164,6 +177,7 @@ impl Volume {
             self.latch(written.map_err(VolumeError::store("write its allocation map")))?;
             self.latch(self.store.sync().map_err(VolumeError::store("sync its allocation map")))?;
         }
+        self.ahead.synced(count);
         self.state.check_not_ended()
     }
 

@@ -3,6 +3,7 @@
 //! Every byte goes through here exactly once each way: encrypted before it reaches the store, decrypted after.
 
 mod allocation_map;
+mod behind;
 mod change_map;
 mod chunk;
 mod epoch;
@@ -24,6 +25,7 @@ pub use chunk::{BLOCKS_PER_CHUNK, CHUNK_SIZE, written_bytes};
 pub use epoch::BeforeChunkWrite;
 pub use error::VolumeError;
 pub use grow::chunk_count;
+pub use queued::{OnAnswer, OnDone, QueuedWrite, WriteMode};
 pub use scratch::Scratch;
 pub use state::{Ended, Phase, VolumeKeys};
 
@@ -33,6 +35,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::format::Geometry;
 use crate::store::Store;
 use allocation_map::AllocationMap;
+use behind::Behind;
 use epoch::Epoch;
 use range_lock::RangeLock;
 use state::StateLock;
@@ -60,6 +63,7 @@ pub struct Volume {
     /// What a snapshot that comes later has to look at.
     changes: Option<ChangeMap>,
     epoch: Epoch,
+    behind: Behind,
     ahead: SyncAhead,
 }
 
@@ -72,6 +76,7 @@ impl Volume {
             ranges: Arc::default(),
             changes: None,
             epoch: Epoch::default(),
+            behind: Behind::default(),
             ahead: SyncAhead::default(),
             size_bytes: AtomicU64::new(geometry.size_bytes()),
             store,

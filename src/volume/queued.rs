@@ -4,8 +4,10 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 
 use super::error::VolumeError;
+use super::range_lock::{RangeGuard, RangeLock};
 use super::written::{CAPACITY, Written, runs};
 use super::{Scratch, Volume};
 use crate::cipher::BLOCK_SIZE;
@@ -18,6 +20,37 @@ struct Run {
     /// In the store.
     offset: u64,
 }
+
+/// When a write is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteMode {
+    /// When it is written, by the thread of the store.
+    Queued,
+    /// When it is on its way, if the blocks have their room in the store already, so that only a broken disk can keep it from arriving. Else
+    /// when it is written, by the caller, who waits for it.
+    Behind,
+    /// The same, of a write after which a sync is likely to be asked for: it makes itself durable.
+    Commit,
+}
+
+/// A write of `data` at `offset`. What it calls is called once: by a thread that must not be held up, or before [`Volume::begin_write`] returns.
+pub struct QueuedWrite<'a, Answer: OnAnswer, Done: OnDone> {
+    pub offset: u64,
+    pub data: &'a [u8],
+    /// At least as long as `data`; what the store gets.
+    pub bytes: Aligned,
+    pub mode: WriteMode,
+    pub answer: Answer,
+    pub done: Done,
+}
+
+/// What is called with the result of a write.
+pub trait OnAnswer: FnOnce(Result<(), VolumeError>) + Send + 'static {}
+impl<F: FnOnce(Result<(), VolumeError>) + Send + 'static> OnAnswer for F {}
+
+/// What gets the buffer back when the store has let go of it.
+pub trait OnDone: FnOnce(Aligned) + Send + 'static {}
+impl<F: FnOnce(Aligned) + Send + 'static> OnDone for F {}
 
 impl Volume {
     /// As [`Volume::read`], into the start of `bytes`. `done` is called once: by a thread that must not be held up, or before this returns.
@@ -45,14 +78,23 @@ impl Volume {
         let volume = Arc::clone(self);
         let finish = move |result: std::io::Result<()>, mut bytes: Aligned| {
             drop(held);
-            let result = result
-                .map_err(VolumeError::store("read"))
-                .and_then(|()| volume.open(run.blocks.start, written, &mut bytes[..len_bytes]))
-                // The last look before the reply: nothing decrypted leaves a volume that has ended meanwhile.
-                .and_then(|()| volume.state.check_serving());
-            // Whoever waits for the last answer may close the store then.
-            drop(volume);
-            done(result, bytes);
+            let may_wait = !volume.state.is_watched();
+            let open = move || {
+                let result = result
+                    .map_err(VolumeError::store("read"))
+                    .and_then(|()| volume.open(run.blocks.start, written, &mut bytes[..len_bytes]))
+                    // The last look before the reply: nothing decrypted leaves a volume that has ended meanwhile.
+                    .and_then(|()| volume.state.check_serving());
+                // Whoever waits for the last answer may close the store then.
+                drop(volume);
+                done(result, bytes);
+            };
+            if may_wait {
+                // Not in the thread of the store: a sync waits for it, and goes on while nobody watches. Dropped, it is answered with an error.
+                let _ = thread::Builder::new().name("unwatched".to_owned()).spawn(open);
+            } else {
+                open();
+            }
         };
         self.store.begin(Transfer {
             direction: Direction::Read,
@@ -63,43 +105,80 @@ impl Volume {
         });
     }
 
-    /// As [`Volume::write`], with `bytes` for the ciphertext. `done` is called once: by a thread that must not be held up, or before this
-    /// returns.
-    pub fn begin_write(
-        self: &Arc<Self>,
-        offset: u64,
-        data: &[u8],
-        mut bytes: Aligned,
-        scratch: &mut Scratch,
-        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
-    ) {
-        let len_bytes = data.len();
-        let Some(run) = self.run(offset, len_bytes) else {
-            let result = self.write(offset, data, scratch);
-            return done(result, bytes);
+    /// As [`Volume::write`].
+    pub fn begin_write(self: &Arc<Self>, write: QueuedWrite<'_, impl OnAnswer, impl OnDone>, scratch: &mut Scratch) {
+        let QueuedWrite { offset, data, mut bytes, mode, answer, done } = write;
+        let Some(run) = self.run(offset, data.len()) else {
+            answer(self.write(offset, data, scratch));
+            return done(bytes);
         };
-        if let Err(error) = self.seal(run.blocks.start, data, &mut bytes[..len_bytes]) {
-            return done(Err(error), bytes);
+        let ciphertext = &mut bytes[..data.len()];
+        if let Err(error) = self.seal(run.blocks.start, data, ciphertext) {
+            answer(Err(error));
+            return done(bytes);
         }
         let held = self.ranges.exclude_owned(run.blocks.clone());
         // The page of the map is there before the thread of the store needs it: a disk is not to be waited for in that thread.
-        if let Err(error) = self.before_change(&run.blocks).and_then(|()| self.all_written(&run)) {
-            return done(Err(error), bytes);
+        let has_room = match self.before_change(&run.blocks).and_then(|()| self.all_written(&run)) {
+            Ok(written) => written.is_some(),
+            Err(error) => {
+                answer(Err(error));
+                return done(bytes);
+            }
+        };
+        if mode == WriteMode::Queued {
+            let volume = Arc::clone(self);
+            let finish = move |result: std::io::Result<()>, bytes: Aligned| {
+                let result = volume.after_put(run.blocks, result.map_err(VolumeError::store("write")));
+                drop(held);
+                drop(volume);
+                answer(result);
+                done(bytes);
+            };
+            let (len_bytes, done) = (data.len(), Box::new(finish));
+            self.store.begin(Transfer { direction: Direction::Write, offset: run.offset, len_bytes, bytes, done });
+        } else if has_room {
+            self.begin_behind(run, held, data.len(), bytes, mode, done);
+            // What failed meanwhile has ended the volume.
+            answer(self.state.check_not_ended());
+        } else {
+            let written = self.store.write_at(run.offset, ciphertext).map_err(VolumeError::store("write"));
+            let result = self.after_put(run.blocks, written);
+            drop(held);
+            answer(result);
+            done(bytes);
         }
+    }
+
+    /// Begins a write that is answered when this returns. Whoever asks for a sync then waits for it.
+    fn begin_behind(
+        self: &Arc<Self>,
+        run: Run,
+        held: RangeGuard<Arc<RangeLock>>,
+        len_bytes: usize,
+        bytes: Aligned,
+        mode: WriteMode,
+        done: impl OnDone,
+    ) {
+        // It can only vouch for itself: what was written before it has to be durable, and its bits in the map on disk.
+        let durable = self.ahead.all_durable().filter(|_| mode == WriteMode::Commit);
+        let number = self.behind.enter();
         let volume = Arc::clone(self);
         let finish = move |result: std::io::Result<()>, bytes: Aligned| {
-            let result = volume.after_put(run.blocks, result.map_err(VolumeError::store("write")));
+            // A failure is latched here: nobody hears of it otherwise.
+            let written = volume.after_put(run.blocks, result.map_err(VolumeError::store("write")));
             drop(held);
+            if let (Ok(()), Some(before)) = (written, durable) {
+                volume.ahead.synced_itself(before);
+            }
+            for arrived in volume.behind.leave(number) {
+                arrived(volume.synced_already());
+            }
             drop(volume);
-            done(result, bytes);
+            done(bytes);
         };
-        self.store.begin(Transfer {
-            direction: Direction::Write,
-            offset: run.offset,
-            len_bytes,
-            bytes,
-            done: Box::new(finish),
-        });
+        let direction = if durable.is_some() { Direction::WriteDurably } else { Direction::Write };
+        self.store.begin(Transfer { direction, offset: run.offset, len_bytes, bytes, done: Box::new(finish) });
     }
 
     /// `None` for what is more than one transfer, or none, or not of this volume.

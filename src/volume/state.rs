@@ -95,14 +95,17 @@ impl StateLock {
         self.watched_again.notify_all();
     }
 
-    /// In the usual case one look at a clock that the kernel shares with every process, without a system call.
+    /// One look at a clock that the kernel shares with every process, without a system call.
+    pub(super) fn is_watched(&self) -> bool {
+        since_boot_ns() <= self.watched_until_ns.load(Ordering::Acquire)
+    }
+
     fn wait_until_watched(&self) {
-        let unwatched = || since_boot_ns() > self.watched_until_ns.load(Ordering::Acquire);
-        if !unwatched() {
+        if self.is_watched() {
             return;
         }
         let mut waiting = self.unwatched.lock().unwrap_or_else(PoisonError::into_inner);
-        while unwatched() && self.serving.load(Ordering::Acquire) {
+        while !self.is_watched() && self.serving.load(Ordering::Acquire) {
             waiting = self.watched_again.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }

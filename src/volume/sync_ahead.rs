@@ -1,18 +1,15 @@
-//! A sync that is begun before it is asked for.
+//! What is durable before a sync is asked for.
 //!
-//! Whoever commits writes and asks for a sync when the write is answered: on its way here and back lies as much time as a disk takes to flush.
+//! Whoever commits writes, and asks for a sync when the write is answered. A write of which that is likely makes itself durable on its way.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-
-use super::VolumeError;
 
 #[derive(Default)]
 pub(super) struct SyncAhead {
-    /// Writes whose bytes the store has, each counted before it is answered.
+    /// Writes whose bytes the store has, each counted before a sync that covers it may begin.
     written: AtomicU64,
-    /// As many of them are durable for sure. Held while a sync ahead is under way: whoever asks meanwhile waits for its end.
-    durable: Mutex<u64>,
+    /// If it is not less than `written`, all of these are durable.
+    durable: AtomicU64,
 }
 
 impl SyncAhead {
@@ -20,27 +17,26 @@ impl SyncAhead {
         self.written.fetch_add(1, Ordering::Release);
     }
 
-    /// `sync` makes durable what was written before it is called. Whoever has heard the `answer` finds this under way. Where one is under way
-    /// already, there is the answer only: it does not wait for a disk.
-    pub(super) fn run(
-        &self,
-        answer: impl FnOnce(),
-        sync: impl FnOnce() -> Result<(), VolumeError>,
-    ) -> Result<(), VolumeError> {
-        let Ok(mut durable) = self.durable.try_lock() else {
-            answer();
-            return Ok(());
-        };
-        answer();
-        let written = self.written.load(Ordering::Acquire);
-        sync()?;
-        *durable = written;
-        Ok(())
+    pub(super) fn count(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
     }
 
-    /// Whether a sync ahead has made durable all that was written before this call. Of a volume that nothing was written to nobody knows.
-    pub(super) fn covers_all(&self) -> bool {
-        let written = self.written.load(Ordering::Acquire);
-        written > 0 && *self.durable.lock().unwrap_or_else(PoisonError::into_inner) >= written
+    /// As many as were counted before a sync began that has succeeded.
+    pub(super) fn synced(&self, count: u64) {
+        self.durable.fetch_max(count, Ordering::Release);
+    }
+
+    /// A write has made itself durable, and is counted; `before` were durable when it began. If another was counted meanwhile, there are
+    /// more than this says to be durable.
+    pub(super) fn synced_itself(&self, before: u64) {
+        self.durable.fetch_max(before + 1, Ordering::Release);
+    }
+
+    /// How many there are, if all that was written before this call is durable. Of a volume that nothing was written to nobody knows.
+    pub(super) fn all_durable(&self) -> Option<u64> {
+        // In this order: a write that has made itself durable is in the count then, and one that was counted instead of it is too much.
+        let durable = self.durable.load(Ordering::Acquire);
+        let written = self.count();
+        (written > 0 && durable >= written).then_some(written)
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{Ended, Phase, Scratch, Volume, VolumeError, VolumeKeys};
+use super::{Aligned, Ended, Phase, QueuedWrite, Scratch, Volume, VolumeError, VolumeKeys, WriteMode};
 use crate::cipher::{self, BLOCK_SIZE, BlockNumber, XtsCipher};
 use crate::format::Geometry;
 use crate::secret::LockedArea;
@@ -367,37 +367,46 @@ fn the_map_is_written_after_the_data_is_durable() {
     assert_eq!(store.notes(), ["data", "sync"]);
 }
 
+/// On a store without a queue it is written when this returns.
+pub(super) fn commit(volume: &Arc<Volume>, offset: u64, data: &[u8]) -> Result<(), VolumeError> {
+    let (answer, answered) = std::sync::mpsc::channel();
+    let bytes = Aligned::new(data.len());
+    let answer = move |result| answer.send(result).unwrap();
+    let write = QueuedWrite { offset, data, bytes, mode: WriteMode::Commit, answer, done: drop };
+    volume.begin_write(write, &mut Scratch::default());
+    answered.try_recv().unwrap()
+}
+
 #[test]
-fn a_sync_finds_done_what_was_synced_ahead_of_it_and_nothing_else() {
+fn a_sync_finds_done_what_a_commit_made_durable_and_nothing_else() {
     let store = NotingStore::new(16 * MIB);
-    let volume = volume_on(&store, 16 * MIB);
+    let volume = Arc::new(volume_on(&store, 16 * MIB));
     write(&volume, 0, &[1; 4096]);
-    volume.sync_ahead(|| ()).unwrap();
+    volume.sync().unwrap();
     assert_eq!(store.notes(), ["data", "sync", "map", "sync"]);
+    commit(&volume, 0, &[2; 4096]).unwrap();
+    assert_eq!(store.notes(), ["data", "sync"]);
     volume.sync().unwrap();
     assert!(store.notes().is_empty());
-    write(&volume, 0, &[2; 4096]);
+    write(&volume, 0, &[3; 4096]);
+    volume.sync().unwrap();
     volume.sync().unwrap();
     assert_eq!(store.notes(), ["data", "sync"]);
-    write(&volume, 0, &[3; 4096]);
-    volume.sync_ahead(|| ()).unwrap();
-    write(&volume, 512, &[4; 512]);
+    commit(&volume, 0, &[4; 4096]).unwrap();
+    write(&volume, 512, &[5; 512]);
     volume.sync().unwrap();
     assert_eq!(store.notes(), ["data", "sync", "data", "sync"]);
 }
 
 #[test]
-fn an_answer_does_not_wait_for_a_sync_ahead_of_somebody_else() {
+fn a_commit_does_not_make_durable_what_needs_the_map_as_well() {
     let store = NotingStore::new(16 * MIB);
-    let volume = volume_on(&store, 16 * MIB);
-    let answers = AtomicU64::new(0);
-    let answer = || {
-        answers.fetch_add(1, Ordering::Relaxed);
-    };
+    let volume = Arc::new(volume_on(&store, 16 * MIB));
     write(&volume, 0, &[1; 4096]);
-    volume.sync_ahead(|| volume.sync_ahead(answer).unwrap()).unwrap();
-    assert_eq!(answers.load(Ordering::Relaxed), 1);
-    assert_eq!(store.notes(), ["data", "sync", "map", "sync"]);
+    commit(&volume, 0, &[2; 4096]).unwrap();
+    assert_eq!(store.notes(), ["data", "data"]);
+    volume.sync().unwrap();
+    assert_eq!(store.notes(), ["sync", "map", "sync"]);
 }
 
 #[test]
@@ -456,14 +465,14 @@ fn a_failed_sync_is_never_followed_by_success() {
 }
 
 #[test]
-fn a_failed_sync_ahead_is_never_followed_by_success() {
+fn a_failed_commit_is_never_followed_by_success() {
     let store = NotingStore::new(16 * MIB);
-    let volume = volume_on(&store, 16 * MIB);
+    let volume = Arc::new(volume_on(&store, 16 * MIB));
     write(&volume, 0, &[1; 4096]);
-    volume.sync_ahead(|| ()).unwrap();
     volume.sync().unwrap();
-    write(&volume, 0, &[2; 4096]);
+    commit(&volume, 0, &[2; 4096]).unwrap();
+    volume.sync().unwrap();
     store.fail_syncs.store(true, Ordering::Relaxed);
-    assert!(matches!(volume.sync_ahead(|| ()), Err(VolumeError::Store { .. })));
+    assert!(matches!(commit(&volume, 0, &[3; 4096]), Err(VolumeError::Ended(_))));
     assert!(matches!(volume.sync(), Err(VolumeError::Ended(_))), "the store would have said yes the second time");
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use envol::fuse::{Image, serve};
 use envol::store::{ALIGNMENT, Aligned, Direction, FileStore, Store, Transfer};
-use envol::volume::{Scratch, VolumeError};
+use envol::volume::{OnAnswer, OnDone, QueuedWrite, Scratch, VolumeError, WriteMode};
 
 fn main() -> io::Result<()> {
     // A file system on a loop device on the image may wait for this process when memory is short, for whichever of its threads. As envol,
@@ -136,16 +136,18 @@ impl Image for PlainImage {
         self.begin(Direction::Read, offset, len_bytes, bytes, done);
     }
 
-    fn begin_write(
-        self: &Arc<Self>,
-        offset: u64,
-        data: &[u8],
-        mut bytes: Aligned,
-        _scratch: &mut Scratch,
-        done: impl FnOnce(Result<(), VolumeError>, Aligned) + Send + 'static,
-    ) {
+    /// Answered when it is written, and not before.
+    fn begin_write(self: &Arc<Self>, write: QueuedWrite<'_, impl OnAnswer, impl OnDone>, scratch: &mut Scratch) {
+        let QueuedWrite { offset, data, mut bytes, mode, answer, done } = write;
+        if mode != WriteMode::Queued {
+            answer(self.write(offset, data, scratch));
+            return done(bytes);
+        }
         bytes[..data.len()].copy_from_slice(data);
-        self.begin(Direction::Write, offset, data.len(), bytes, done);
+        self.begin(Direction::Write, offset, data.len(), bytes, |result, bytes| {
+            answer(result);
+            done(bytes);
+        });
     }
 
     fn discard(&self, offset: u64, len_bytes: u64, scratch: &mut Scratch) -> Result<(), VolumeError> {
@@ -170,10 +172,12 @@ impl Image for PlainImage {
         Ok(())
     }
 
-    /// Each sync is made when it is asked for: one made ahead would be made twice, as nobody here knows what it covered.
-    fn sync_ahead(&self, answer: impl FnOnce()) -> Result<(), VolumeError> {
-        answer();
-        Ok(())
+    fn is_writing_behind(&self) -> bool {
+        false
+    }
+
+    fn when_arrived(&self, arrived: impl FnOnce(Option<Result<(), VolumeError>>) + Send + 'static) {
+        arrived(None);
     }
 
     fn sync(&self) -> Result<(), VolumeError> {

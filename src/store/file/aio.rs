@@ -11,6 +11,12 @@ use crate::store::transfer::{Direction, Transfer};
 const READ: u16 = 0;
 const WRITE: u16 = 1;
 
+/// include/uapi/linux/fs.h, `RWF_DSYNC`: as if the file were open with `O_DSYNC`, see pwritev2(2).
+const SYNCED: u32 = 2;
+
+/// Of the two halves of eight bytes, the one that has the flags (include/uapi/linux/aio_abi.h, `aio_rw_flags`).
+const FLAGS: usize = if cfg!(target_endian = "little") { 1 } else { 0 };
+
 /// What [`Context::wait`] takes at once, at most.
 const BATCH: u8 = 32;
 
@@ -28,11 +34,12 @@ pub(super) enum Event {
     Farewell,
 }
 
-/// `struct iocb`. Both fields whose order depends on the byte order stay zero.
+/// `struct iocb`.
 #[repr(C)]
 #[derive(Default)]
 struct ControlBlock {
     data: u64,
+    /// The kernel's own key, and [`FLAGS`]; which comes first depends on the byte order.
     key_and_flags: [u32; 2],
     opcode: u16,
     priority: i16,
@@ -81,7 +88,7 @@ impl Context {
         let mut control_block = ControlBlock {
             opcode: match transfer.direction {
                 Direction::Read => READ,
-                Direction::Write => WRITE,
+                Direction::Write | Direction::WriteDurably => WRITE,
             },
             // The buffer does not move with the box.
             buffer: bytes.as_mut_ptr().expose_provenance() as u64,
@@ -89,6 +96,9 @@ impl Context {
             offset,
             ..ControlBlock::default()
         };
+        if transfer.direction == Direction::WriteDurably {
+            control_block.key_and_flags[FLAGS] = SYNCED;
+        }
         let address = Box::into_raw(transfer);
         control_block.data = address.expose_provenance() as u64;
         if self.submit_one(file, control_block) {

@@ -51,6 +51,7 @@ fn take_back(context: &Context, file: &File) {
                 _ => transfer.carry_out(
                     |bytes, offset| file.read_exact_at(bytes, offset),
                     |bytes, offset| file.write_all_at(bytes, offset),
+                    || file.sync_data(),
                 ),
             }
         }

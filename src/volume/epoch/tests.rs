@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::cipher::BLOCK_SIZE;
 use crate::volume::tests::{memory, pattern, read, volume_on, write};
-use crate::volume::{Aligned, CHUNK_SIZE, Ended, Phase, Scratch};
+use crate::volume::{Aligned, CHUNK_SIZE, Ended, Phase, QueuedWrite, Scratch, WriteMode};
 
 const MIB: u64 = 1 << 20;
 const CHUNK: u64 = CHUNK_SIZE as u64;
@@ -68,8 +68,10 @@ fn the_hook_sees_each_chunk_as_it_was_before_any_kind_of_change() {
         volume.discard(offset, len, &mut Scratch::default()).unwrap();
     };
     let begin_write = |volume: &Arc<Volume>, offset: u64, data: &[u8]| {
-        let done = |result: Result<(), VolumeError>, _| result.unwrap();
-        volume.begin_write(offset, data, Aligned::new(data.len()), &mut Scratch::default(), done);
+        let bytes = Aligned::new(data.len());
+        let answer = |result: Result<(), VolumeError>| result.unwrap();
+        let write = QueuedWrite { offset, data, bytes, mode: WriteMode::Queued, answer, done: drop };
+        volume.begin_write(write, &mut Scratch::default());
     };
     type Change<'a> = &'a dyn Fn(&Arc<Volume>);
     let changes: [(&str, Change<'_>, &[u64]); 10] = [

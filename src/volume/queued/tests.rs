@@ -35,10 +35,22 @@ impl LateStore {
 
     /// All that wait, the first one first.
     fn let_go(&self) {
-        self.answer(|transfer| match transfer.direction {
-            Direction::Read => self.inner.read_at(transfer.offset, &mut transfer.bytes[..transfer.len_bytes]),
-            Direction::Write => self.inner.write_at(transfer.offset, &transfer.bytes[..transfer.len_bytes]),
-        });
+        self.answer(|transfer| self.carry_out(transfer));
+    }
+
+    fn let_go_of_the_first(&self) {
+        let mut transfer = self.kept.lock().unwrap().remove(0);
+        let result = self.carry_out(&mut transfer);
+        (transfer.done)(result, transfer.bytes);
+    }
+
+    fn carry_out(&self, transfer: &mut Transfer) -> io::Result<()> {
+        let bytes = &mut transfer.bytes[..transfer.len_bytes];
+        match transfer.direction {
+            Direction::Read => self.inner.read_at(transfer.offset, bytes),
+            Direction::Write => self.inner.write_at(transfer.offset, bytes),
+            Direction::WriteDurably => self.inner.write_at(transfer.offset, bytes).and_then(|()| self.inner.sync()),
+        }
     }
 
     fn answer(&self, answer: impl Fn(&mut Transfer) -> io::Result<()>) {
@@ -107,9 +119,26 @@ fn begin_read(volume: &Arc<Volume>, offset: u64, len: usize) -> Receiver<Answer>
 
 fn begin_write(volume: &Arc<Volume>, offset: u64, data: &[u8]) -> Receiver<Answer> {
     let (answer, answered) = channel();
-    let done = move |result, bytes| answer.send((result, bytes)).unwrap();
-    volume.begin_write(offset, data, Aligned::new(data.len()), &mut Scratch::default(), done);
+    let (first, second) = channel();
+    let write = QueuedWrite {
+        offset,
+        data,
+        bytes: Aligned::new(data.len()),
+        mode: WriteMode::Queued,
+        answer: move |result| first.send(result).unwrap(),
+        done: move |bytes| answer.send((second.try_recv().unwrap(), bytes)).unwrap(),
+    };
+    volume.begin_write(write, &mut Scratch::default());
     answered
+}
+
+/// The answer, of which it is expected that it is there at once.
+fn write_behind(volume: &Arc<Volume>, offset: u64, data: &[u8], mode: WriteMode) -> Result<(), VolumeError> {
+    let (answer, answered) = channel();
+    let answer = move |result| answer.send(result).unwrap();
+    let write = QueuedWrite { offset, data, bytes: Aligned::new(data.len()), mode, answer, done: drop };
+    volume.begin_write(write, &mut Scratch::default());
+    answered.try_recv().unwrap()
 }
 
 fn terminal() -> Ended {
@@ -263,6 +292,113 @@ fn a_block_that_was_written_by_the_queue_is_in_the_map_after_a_sync() {
     writing.recv().unwrap().0.unwrap();
     volume.sync().unwrap();
     assert!(written(&volume_on(&store, 16 * MIB)));
+}
+
+#[test]
+fn a_write_behind_is_answered_before_it_arrives_and_a_sync_waits_for_it() {
+    for mode in [WriteMode::Behind, WriteMode::Commit] {
+        let (store, volume) = late_volume();
+        volume.sync().unwrap();
+        write_behind(&volume, 0, &[7; BLOCK_SIZE], mode).unwrap();
+        assert_eq!(store.kept(), 1);
+        assert!(volume.is_writing_behind());
+        thread::scope(|scope| {
+            let (synced, syncing) = channel();
+            let volume = &volume;
+            scope.spawn(move || synced.send(volume.sync()).unwrap());
+            assert!(syncing.recv_timeout(Duration::from_millis(50)).is_err(), "{mode:?}: it is not written");
+            store.let_go();
+            syncing.recv().unwrap().unwrap();
+        });
+        assert!(!volume.is_writing_behind());
+        assert!(read(&volume, 0, BLOCK_SIZE).unwrap() == [7; BLOCK_SIZE]);
+        // The control: nothing is on its way.
+        volume.sync().unwrap();
+    }
+}
+
+/// Room for it has to be found first, and there may be none.
+#[test]
+fn a_block_that_was_never_written_is_answered_when_it_is() {
+    let (store, volume) = late_volume();
+    write_behind(&volume, 7 * BLOCK, &[7; 2 * BLOCK_SIZE], WriteMode::Behind).unwrap();
+    assert_eq!(store.kept(), 0);
+    assert!(read(&volume, 7 * BLOCK, 2 * BLOCK_SIZE).unwrap() == [7; 2 * BLOCK_SIZE]);
+}
+
+/// Told so from the thread of the store, which must not wait.
+fn ask(volume: &Volume) -> Receiver<Option<bool>> {
+    let (told, arrived) = channel();
+    volume.when_arrived(move |result| told.send(result.map(|result| result.is_ok())).unwrap());
+    arrived
+}
+
+#[test]
+fn whoever_asks_for_a_sync_is_told_when_what_was_answered_before_has_arrived() {
+    let (store, volume) = late_volume();
+    assert_eq!(ask(&volume).try_recv().unwrap(), None, "nothing was synced");
+    volume.sync().unwrap();
+    assert_eq!(ask(&volume).try_recv().unwrap(), Some(true));
+    write_behind(&volume, 0, &[2; BLOCK_SIZE], WriteMode::Commit).unwrap();
+    let commit = ask(&volume);
+    write_behind(&volume, BLOCK, &[3; BLOCK_SIZE], WriteMode::Behind).unwrap();
+    let both = ask(&volume);
+    assert!(commit.try_recv().is_err());
+    store.let_go_of_the_first();
+    assert_eq!(commit.try_recv().unwrap(), Some(true), "it has made itself durable");
+    assert!(both.try_recv().is_err(), "the second is on its way");
+    store.let_go();
+    assert_eq!(both.try_recv().unwrap(), None, "the second is written, and not durable");
+    volume.sync().unwrap();
+    assert_eq!(ask(&volume).try_recv().unwrap(), Some(true));
+}
+
+/// A disk may write it past its cache, where that of the others stays.
+#[test]
+fn a_commit_vouches_for_no_write_before_it() {
+    for is_synced in [false, true] {
+        let (store, volume) = late_volume();
+        volume.sync().unwrap();
+        write_behind(&volume, BLOCK, &[3; BLOCK_SIZE], WriteMode::Behind).unwrap();
+        store.let_go();
+        if is_synced {
+            volume.sync().unwrap();
+        }
+        write_behind(&volume, 0, &[2; BLOCK_SIZE], WriteMode::Commit).unwrap();
+        let commit = ask(&volume);
+        store.let_go();
+        assert_eq!(commit.try_recv().unwrap(), is_synced.then_some(true));
+    }
+}
+
+#[test]
+fn a_sync_does_not_wait_for_a_read_that_waits_for_the_watch() {
+    let (store, volume) = late_volume();
+    let reading = begin_read(&volume, 4 * BLOCK, BLOCK_SIZE);
+    write_behind(&volume, 0, &[7; BLOCK_SIZE], WriteMode::Behind).unwrap();
+    volume.watched_for(Duration::ZERO);
+    // Both by the thread that takes back what is done, the read first.
+    store.let_go();
+    volume.sync().unwrap();
+    assert!(reading.try_recv().is_err(), "nobody watches");
+    volume.watched_for(Duration::from_secs(600));
+    reading.recv().unwrap().0.unwrap();
+}
+
+#[test]
+fn a_write_behind_that_fails_is_told_to_whoever_asks_for_a_sync_and_to_all_others() {
+    for mode in [WriteMode::Behind, WriteMode::Commit] {
+        let (store, volume) = late_volume();
+        volume.sync().unwrap();
+        write_behind(&volume, 0, &[7; BLOCK_SIZE], mode).unwrap();
+        let arrived = ask(&volume);
+        store.answer(|_| Err(io::Error::from_raw_os_error(libc::EIO)));
+        assert_ne!(arrived.recv().unwrap(), Some(true));
+        assert!(matches!(volume.sync(), Err(VolumeError::Ended(_))));
+        assert!(matches!(write_behind(&volume, 0, &[8; BLOCK_SIZE], mode), Err(VolumeError::Ended(_))));
+        assert!(matches!(read(&volume, BLOCK, BLOCK_SIZE), Err(VolumeError::Ended(_))));
+        assert_eq!(volume.ended().unwrap().phase, Phase::Failed);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::exit_code::ExitStatus;
 use super::output::Output;
 use crate::catalog::{self, Root, VolumePaths};
-use crate::daemon::{Command, ControlError, Reply, ask, clear_leftovers, cut_off};
+use crate::daemon::{Command, ControlError, Reply, ask, ask_while_it_answers, clear_leftovers, cut_off};
 
 pub(super) fn run(root: &Root, verb: &Detach, output: &Output) -> Result<(), CliError> {
     let paths = root.existing(&verb.volume)?;
@@ -17,13 +17,14 @@ pub(super) fn run(root: &Root, verb: &Detach, output: &Output) -> Result<(), Cli
     {
         return end_the_silent(&paths, silent, verb, output);
     }
-    match ask(&paths, &Command::Detach { force: verb.force }) {
+    match ask_while_it_answers(&paths, Command::Detach { force: verb.force }) {
         Ok(Reply::Detached) => {
             output.print(&format!("volume {id} is detached"), &json!({ "volume_id": id, "state": "available" }))
         }
         Ok(Reply::Busy { message }) => Err(CliError::new(ExitStatus::Busy, message)),
         Ok(Reply::Failed { message }) => Err(CliError::new(ExitStatus::Unexpected, message)),
         Ok(_) => Err(CliError::new(ExitStatus::Unexpected, "the daemon answered another question")),
+        Err(silent) if silent.is_silence() => end_the_silent(&paths, silent, verb, output),
         // The daemon ended before it answered: a volume that became terminal meanwhile is gone, and says why.
         Err(error) => match (catalog::read_revoked(&paths), &error) {
             (Some(terminal), error) if !matches!(error, ControlError::NotAttached) => Err(terminal.into()),

@@ -4,6 +4,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -27,6 +29,9 @@ const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Unmounting a database's file system writes back all that is dirty.
 const DETACH_DEADLINE: Duration = Duration::from_secs(600);
+
+/// Who writes back all that is dirty may take longer to say how it is.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// The unwrap helper, one call to KMS besides, and a grant to retire for each rewrap that was cut short.
 const REWRAP_DEADLINE: Duration = Duration::from_secs(180);
@@ -244,6 +249,29 @@ pub fn ask(paths: &VolumePaths, command: &Command) -> Result<Reply, ControlError
     }
 }
 
+/// As [`ask`], for what takes long: meanwhile the daemon is asked how it is, and one that does not say so any more will not answer this either.
+pub fn ask_while_it_answers(paths: &VolumePaths, command: Command) -> Result<Reply, ControlError> {
+    let (answer, answered) = mpsc::channel();
+    let its_paths = paths.clone();
+    thread::spawn(move || answer.send(ask(&its_paths, &command)));
+    let mut silent_since = None;
+    loop {
+        match answered.recv_timeout(STATUS_DEADLINE) {
+            Ok(answer) => return answer,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(ControlError::Ended),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        match ask(paths, &Command::Status) {
+            Err(silent) if silent.is_silence() => {
+                if silent_since.get_or_insert_with(Instant::now).elapsed() > SILENCE {
+                    return answered.try_recv().unwrap_or(Err(silent));
+                }
+            }
+            _ => silent_since = None,
+        }
+    }
+}
+
 /// The other end is closed: by the kernel, since a daemon in good order answers first.
 fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
@@ -357,7 +385,7 @@ mod tests {
     #[test]
     fn an_answer_without_an_end_is_given_up_and_one_that_was_cut_short_is_a_lost_daemon() {
         let (mut daemon, command) = UnixStream::pair().unwrap();
-        let talker = std::thread::spawn(move || {
+        let talker = thread::spawn(move || {
             let (filler, mut said) = ([b' '; 1 << 16], 0);
             while let Ok(()) = daemon.write_all(&filler) {
                 said += filler.len() as u64;

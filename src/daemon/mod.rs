@@ -38,7 +38,7 @@ pub use attach::run;
 pub use companion::{is_companion, run_companion};
 pub use control::{
     Command, ControlError, Conversation, FileSystemOutcome, LiveStatus, Reply, Request, ResizeOutcome,
-    SnapshotProgress, ask,
+    SnapshotProgress, ask, ask_while_it_answers,
 };
 pub use error::DaemonError;
 pub use leftovers::{clear_leftovers, cut_off, finish_interrupted};

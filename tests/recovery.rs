@@ -5,10 +5,10 @@
 mod harness;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use harness::tmpfs::Tmpfs;
@@ -120,6 +120,34 @@ fn a_copy_of_the_root_directory_does_not_disturb_the_volume_that_is_served() {
     host.envol(&["detach", &volume]).expect_code(0);
     elsewhere(&["attach", &volume, "--raw"]).expect_code(0);
     elsewhere(&["detach", &volume]).expect_code(0);
+}
+
+/// It had said how it was before it was told to detach.
+#[test]
+fn a_daemon_that_falls_silent_while_it_detaches_is_noticed() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "64MiB"]);
+    let dir = host.directory("mnt");
+    host.envol(&["attach", &volume, dir.to_str().unwrap()]).expect_code(0);
+    let daemon = host.daemon_pid(&volume);
+    // Who stays when told to go is waited for.
+    let script = "trap 'echo told' TERM; echo here; while :; do sleep 600 & wait $!; done";
+    let mut holder = Command::new("sh").args(["-c", script]).current_dir(&dir).stdout(Stdio::piped()).spawn().unwrap();
+    let mut says = BufReader::new(holder.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(says.next().unwrap(), "here");
+    let mut detach = host.command(harness::ENVOL);
+    detach.arg("--root").arg(host.root()).args(["detach", "--force", &volume]);
+    let detaching = detach.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert_eq!(says.next().unwrap(), "told");
+    harness::signal(daemon, rustix::process::Signal::STOP);
+    let detached = ran(&detaching.wait_with_output().unwrap()).expect_code(0);
+    assert!(detached.stdout.contains("did not answer"), "{}", detached.stdout);
+    wait_until("the daemon's end", Duration::from_secs(20), || daemon_is_gone(daemon));
+    wait_until("the holder's end", Duration::from_secs(20), || holder.try_wait().unwrap().is_some());
+    // The control.
+    host.envol(&["attach", &volume, dir.to_str().unwrap()]).expect_code(0);
+    let detached = host.envol(&["detach", "--force", &volume]).expect_code(0);
+    assert!(!detached.stdout.contains("did not answer"), "{}", detached.stdout);
 }
 
 #[test]

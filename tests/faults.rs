@@ -221,7 +221,8 @@ fn a_writer_that_fills_the_small_cgroup_of_the_daemon_goes_on_or_the_next_comman
     }
     // Of a daemon that waits for memory some threads may do so and others not, the one that answers among them.
     if !ended() {
-        host.envol(&["detach", &volume]).expect_code(8).expect_stderr("--force");
+        let refused = host.envol(&["detach", &volume]).expect_code(8).expect_stderr("--force");
+        assert!(["does not answer", "dd"].iter().any(|why| refused.stderr.contains(why)), "{}", refused.stderr);
         host.envol(&["detach", "--force", &volume]).expect_code(0);
         wait_until("the writer's end", DEADLINE, &mut ended);
     } else {

@@ -296,6 +296,8 @@ fn create_without_a_willing_kms_writes_nothing() {
     let refused = |what: &str, codes: &[i32], part: &str, ran: Ran| {
         assert!(codes.contains(&ran.code), "{what}: exit {}: {}", ran.code, ran.stderr);
         assert!(ran.stderr.contains(part), "{what}: no {part:?} in {}", ran.stderr);
+        assert_eq!(ran.stderr.lines().count(), 1, "{what}: more than one message: {}", ran.stderr);
+        assert!(!ran.stderr.contains(".. "), "{what}: two full stops: {}", ran.stderr);
         assert_eq!(tree(&host.root().join("volumes")), before, "{what}: something was made");
         assert!(!backing.exists(), "{what}: something was made");
     };
@@ -313,6 +315,19 @@ fn create_without_a_willing_kms_writes_nothing() {
         "",
         create(&[&secret[..], &[("AWS_REGION", "us-east-1")]].concat(), "alias/test", &[]),
     );
+    // As on a machine whose metadata service gives nothing out.
+    let (metadata, empty) = (format!("http://{}", host.kms_address()), host.root().join("empty"));
+    File::create(&empty).unwrap();
+    let nobody = [
+        ("AWS_PROFILE", ""),
+        ("AWS_CONFIG_FILE", empty.to_str().unwrap()),
+        ("AWS_SHARED_CREDENTIALS_FILE", empty.to_str().unwrap()),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.as_str()),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    refused("no credentials at all", &[4], "aws configure", create(&nobody, "alias/test", &[]));
+    let told_more = create(&nobody, "alias/test", &["-v"]);
+    assert!(told_more.stderr.contains("WARN"), "where they were looked for: {}", told_more.stderr);
     host.disable_key();
     refused("a disabled key", &[4], "Disabled", create(&[], "alias/test", &[]));
     host.enable_key();

@@ -23,12 +23,12 @@ impl CliError {
     fn with_next_step(status: ExitStatus, message: &str) -> Self {
         let next = match status {
             ExitStatus::KmsRefused => {
-                "Check the key and its region, allow it in KMS, or use credentials that may do it, and try again"
+                "Check who asks (profile, credentials), the key and its region, and what its policies allow, and try again"
             }
             ExitStatus::KmsUnreachable => "Check the endpoint and the network, and try again",
             _ => return Self::new(status, message),
         };
-        Self::new(status, format!("{message}. Nothing was changed. {next}"))
+        Self::new(status, format!("{}. Nothing was changed. {next}", message.trim_end_matches('.')))
     }
 
     /// What a daemon says of a command's failure, and how the command exits.

@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 const FIELD_PREFIX: &str = "ENVOL";
 
 /// Warnings and what becomes of volumes; more with `-v`, or as `RUST_LOG` says. Only our own crates log more: what the
-/// AWS SDK says at its finest includes the bodies of requests.
+/// AWS SDK says at its finest includes the bodies of requests. Where it looked for credentials in vain is in the error, in one sentence.
 pub(super) fn start(verbose: u8) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter(verbose)));
     if leads_to_the_journal()
@@ -27,12 +27,12 @@ pub(super) fn start(verbose: u8) {
 }
 
 fn default_filter(verbose: u8) -> String {
-    let ours = match verbose {
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
+    let (ours, credentials) = match verbose {
+        0 => ("warn", "error"),
+        1 => ("info", "warn"),
+        _ => ("debug", "warn"),
     };
-    format!("warn,envol={ours},envol::event=info,kms_client={ours},local_kms={ours}")
+    format!("warn,aws_config={credentials},envol={ours},envol::event=info,kms_client={ours},local_kms={ours}")
 }
 
 /// Source: <https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24JOURNAL_STREAM>

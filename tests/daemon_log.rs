@@ -6,9 +6,11 @@
 mod harness;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use harness::{Host, wait_until};
+use harness::{Host, signal, wait_until};
+use rustix::process::Signal;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -45,6 +47,48 @@ fn a_healthy_volume_logs_nothing_and_an_outage_two_lines() {
     let back = log(&host, &volume);
     assert_eq!(back.len(), away.len() + 1, "{back:#?}");
     assert!(back.last().unwrap().contains("confirms the key"), "{back:#?}");
+}
+
+/// A directory where a file should be.
+struct InTheWay<'a>(&'a Path);
+
+impl<'a> InTheWay<'a> {
+    fn at(path: &'a Path) -> Self {
+        fs::create_dir(path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for InTheWay<'_> {
+    fn drop(&mut self) {
+        fs::remove_dir(self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_companion_that_cannot_start_is_told_of_once_and_not_each_second() {
+    let host = Host::new();
+    let volume = host.create(&["--size", "16MiB"]);
+    host.envol(&["attach", &volume, "--raw", "--probe-interval", "50ms"]).expect_code(0);
+    let (daemon, companion) = (host.daemon_pid(&volume), host.companion_pid(&volume));
+    let lock = host.runtime_dir().join(format!("{volume}.companion"));
+    assert!(lock.is_file());
+    let lines = |part: &str| log(&host, &volume).iter().filter(|line| line.contains(part)).count();
+
+    // Stopped first: it would start another before that has nothing to lock.
+    signal(daemon, Signal::STOP);
+    signal(companion, Signal::KILL);
+    fs::remove_file(&lock).unwrap();
+    let in_the_way = InTheWay::at(&lock);
+    signal(daemon, Signal::CONT);
+    wait_until("what is said of it", DEADLINE, || lines("no companion watches this daemon") > 0);
+    // It is tried again each second meanwhile.
+    answered(&host, &volume, "ok", 60);
+    assert_eq!(lines("no companion watches this daemon"), 1);
+
+    drop(in_the_way);
+    wait_until("another companion", DEADLINE, || lines("a companion watches this daemon again") == 1);
+    assert!(lock.is_file());
 }
 
 #[test]

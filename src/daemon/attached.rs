@@ -47,6 +47,8 @@ pub(super) struct Attached {
     change_detection: Arc<ChangeDetectionKey>,
     /// Watches this process, from the moment that it serves.
     pub(super) companion: Option<Companion>,
+    /// Why there is none, as it was logged: once, and not at each attempt to start one.
+    pub(super) no_companion: Option<String>,
 }
 
 /// A volume whose key was unwrapped, before anything of it is shown.
@@ -102,6 +104,7 @@ impl Attached {
             report,
             footprint: Footprint::of(paths),
             companion: None,
+            no_companion: None,
         }
     }
 

@@ -48,11 +48,20 @@ impl Attached {
         if self.companion.as_mut().is_some_and(|companion| !companion.is_gone()) {
             return;
         }
+        let id = self.paths.id();
         match Companion::start(&self.paths, &self.footprint) {
-            Ok(companion) => self.companion = Some(companion),
+            Ok(companion) => {
+                self.companion = Some(companion);
+                if self.no_companion.take().is_some() {
+                    tracing::warn!("volume {id}: a companion watches this daemon again");
+                }
+            }
             Err(error) => {
-                let id = self.paths.id();
-                tracing::error!("volume {id}: no companion watches this daemon, which cannot start one: {error}");
+                let error = error.to_string();
+                if self.no_companion.as_ref() != Some(&error) {
+                    tracing::error!("volume {id}: no companion watches this daemon, which cannot start one: {error}");
+                }
+                self.no_companion = Some(error);
             }
         }
     }

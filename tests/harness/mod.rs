@@ -338,7 +338,7 @@ impl Host {
     }
 
     /// Where the images of this host's volumes are mounted.
-    fn runtime_dir(&self) -> PathBuf {
+    pub fn runtime_dir(&self) -> PathBuf {
         if self.unprivileged { self.root().join("run") } else { PathBuf::from("/run/envol") }
     }
 

@@ -37,6 +37,13 @@ mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+# The machine empties its /tmp at boot. The AWS CLI that scripts/test.sh installs is in the checkout, wherever that lies.
+checkout=$(realpath "$(dirname "$0")/../..")
+if [[ $checkout == /tmp/* ]]; then
+    mkdir -p "$root$checkout"
+    mount --bind "$checkout" "$root$checkout"
+    mount -o remount,bind,ro "$root$checkout"
+fi
 
 # Not a chroot: whoever enters its mount namespace must find the root of that there.
 cd "$root"

@@ -11,7 +11,7 @@ mod traits;
 mod types;
 
 pub use answer::{Answer, KmsError};
-pub use aws::{AwsKms, Login, Patience, S3Login};
+pub use aws::{AwsKms, LOGIN_LOG_TARGET, Login, Patience, S3Login};
 pub use call_log::{CallLog, CallRecord};
 pub use grant::{Grant, GrantRequest, GrantToken, ListedGrant};
 pub use principal::{InvalidPrincipalArn, PrincipalArn};

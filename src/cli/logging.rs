@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
+use kms_client::LOGIN_LOG_TARGET;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -27,12 +28,12 @@ pub(super) fn start(verbose: u8) {
 }
 
 fn default_filter(verbose: u8) -> String {
-    let (ours, credentials) = match verbose {
+    let (ours, login) = match verbose {
         0 => ("warn", "error"),
         1 => ("info", "warn"),
         _ => ("debug", "warn"),
     };
-    format!("warn,aws_config={credentials},envol={ours},envol::event=info,kms_client={ours},local_kms={ours}")
+    format!("warn,{LOGIN_LOG_TARGET}={login},envol={ours},envol::event=info,kms_client={ours},local_kms={ours}")
 }
 
 /// Source: <https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24JOURNAL_STREAM>

@@ -14,6 +14,9 @@ use super::failure::chain;
 use super::patience::Patience;
 use crate::answer::{Answer, KmsError};
 
+/// Under this name the SDK logs where it looked for credentials and a region: each place in vain is a warning, beside the error that says so.
+pub const LOGIN_LOG_TARGET: &str = "aws_config";
+
 /// Whose credentials, and where. `None` means what the AWS variables and the default profile say.
 #[derive(Clone, Debug, Default)]
 pub struct Login {

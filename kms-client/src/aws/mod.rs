@@ -30,7 +30,7 @@ use crate::grant::GrantToken;
 use body_limit::BodyLimit;
 use credentials::PatientCredentials;
 use failure::{Parties, chain};
-pub use login::Login;
+pub use login::{LOGIN_LOG_TARGET, Login};
 pub use patience::Patience;
 use recorder::CallRecorder;
 pub use s3::S3Login;

@@ -37,7 +37,7 @@ mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-# The machine empties its /tmp at boot. The AWS CLI that scripts/test.sh installs is in the checkout, wherever that lies.
+# The AWS CLI that scripts/test.sh installs is in the checkout, wherever that lies. Read-only: systemd empties /tmp at boot.
 checkout=$(realpath "$(dirname "$0")/../..")
 if [[ $checkout == /tmp/* ]]; then
     mkdir -p "$root$checkout"
